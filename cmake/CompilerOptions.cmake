@@ -1,0 +1,28 @@
+# C11 with GNU extensions of the C library, strict warnings, hardening in release builds.
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+add_compile_definitions(_GNU_SOURCE)
+add_compile_options(-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
+  -Wwrite-strings -Wvla -Wundef -Wformat=2)
+if(STTP_WERROR)
+  add_compile_options(-Werror)
+endif()
+
+if(STTP_SANITIZE)
+  add_compile_options(-fsanitize=${STTP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${STTP_SANITIZE})
+else()
+  add_compile_options(-fstack-protector-strong
+    $<$<CONFIG:Release,RelWithDebInfo>:-U_FORTIFY_SOURCE> $<$<CONFIG:Release,RelWithDebInfo>:-D_FORTIFY_SOURCE=2>)
+  add_link_options(-Wl,-z,relro,-z,now)
+endif()
+if(STTP_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES C)

@@ -1,0 +1,11 @@
+# What the parts above the core need. A part whose dependency is missing is left out, with one line saying so.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(EVENT IMPORTED_TARGET libevent_core>=2.1.12)
+pkg_check_modules(YAML IMPORTED_TARGET yaml-0.1>=0.2.5)
+
+if(NOT EVENT_FOUND)
+  message(WARNING "libevent 2.1.12 not found (libevent-dev): libsttp-event and sttpd are not built")
+elseif(NOT YAML_FOUND)
+  message(WARNING "libyaml 0.2.5 not found (libyaml-dev): sttpd is not built")
+endif()

@@ -1,0 +1,156 @@
+/* A server engine in libsttp-event: listeners, workers, connections, timeouts. The program gives
+ * one handler that answers requests. Follows docs/protocol.md, section 1.
+ *
+ *     static void handle(void *context, const sttp_request *request, sttp_reply *reply)
+ *     {
+ *         sttp_response response = {.code = STTP_CODE_OK, .echo = request->path, .contents =
+ * STTP_SLICE("hello")}; sttp_reply_send(reply, &response);
+ *     }
+ *
+ *     sttp_server_options options = {.size = sizeof options, .handler = handle};
+ *     sttp_server_create(&options, &server);
+ *     sttp_server_listen(server, "127.0.0.1:8080");
+ *     sttp_server_start(server);
+ *     ... sttp_server_stop(server, 10000); sttp_server_wait(server); sttp_server_destroy(server);
+ *
+ * Each connection belongs to one worker (a thread with an event loop of its own) until it closes.
+ * The engine parses, answers what is not a request (300, 310) itself, keeps the answers in the
+ * order of the requests, and holds a connection's later requests back while a change of its own is
+ * under way, so that a handler that answers each request from the state of the moment gives every
+ * connection the effects of its own earlier requests.
+ *
+ * The engine installs no signal handler, raises no signal and writes to no stream. */
+#ifndef STTP_SERVER_H
+#define STTP_SERVER_H
+
+#include <sttp/message.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sttp_server sttp_server;
+
+/* The place of one answer in the order of its connection. */
+typedef struct sttp_reply sttp_reply;
+
+/* Answers one request: must lead to exactly one sttp_reply_send for `reply`, before it returns or
+ * later, from any thread. It runs on a worker's thread: it must not block. `request` and its slices
+ * live until the handler returns. */
+typedef void (*sttp_handler)(void *context, const sttp_request *request, sttp_reply *reply);
+
+/* Sends the answer and gives up `reply`, which must not be used afterwards. What `response` points
+ * to is copied before it returns. Thread-safe. Where the connection is gone by now, nothing
+ * happens. A response that the serializer refuses, or for which there is no memory, is replaced by
+ * a 500; where even that fails, the connection is closed. Returns STTP_OK, or why the response was
+ * replaced. */
+STTP_API sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response);
+
+/* The id of the connection that the reply belongs to, as in notices: for log lines. Only before
+ * sttp_reply_send. */
+STTP_API uint64_t sttp_reply_connection(const sttp_reply *reply);
+
+/* What the engine tells about itself. */
+typedef enum sttp_notice_kind {
+    STTP_NOTICE_OPENED,        /* a connection was accepted: connection, peer, listener */
+    STTP_NOTICE_CLOSED,        /* connection, peer, reason, requests */
+    STTP_NOTICE_REFUSED,       /* a connection was closed at once: peer, listener, reason */
+    STTP_NOTICE_ACCEPT_PAUSED, /* listener, reason, system_errno: no connections are accepted for a
+                                  moment */
+    STTP_NOTICE_STOPPED        /* a worker has closed its last connection */
+} sttp_notice_kind;
+
+/* Why a connection was closed or refused. */
+typedef enum sttp_close_reason {
+    STTP_CLOSE_NONE = 0,
+    STTP_CLOSE_BY_CLIENT, /* end of file or an empty line, everything answered */
+    STTP_CLOSE_RESET,     /* the connection failed; system_errno */
+    STTP_CLOSE_IDLE_TIMEOUT,
+    STTP_CLOSE_REQUEST_TIMEOUT,
+    STTP_CLOSE_SEND_TIMEOUT,
+    STTP_CLOSE_LINE_TOO_LONG,
+    STTP_CLOSE_HTTP,      /* an HTTP request */
+    STTP_CLOSE_MAKE_ROOM, /* idle for longest when another connection needed its place */
+    STTP_CLOSE_TOO_MANY,  /* over a limit of connections and none was idle */
+    STTP_CLOSE_MEMORY,    /* out of memory */
+    STTP_CLOSE_STOP       /* the server stops */
+} sttp_close_reason;
+
+/* "idle timeout", "request timeout", ... Static memory. */
+STTP_API const char *sttp_close_reason_text(sttp_close_reason reason);
+
+typedef struct sttp_notice {
+    sttp_notice_kind kind;
+    uint64_t connection;  /* unique in this server, counted from 1 */
+    const char *peer;     /* "127.0.0.1:40000", "[::1]:40000", "unix" */
+    const char *listener; /* the address that it came in on, as sttp_server_address gives it */
+    sttp_close_reason reason;
+    int system_errno;
+    uint64_t requests; /* requests that the connection has made */
+} sttp_notice;
+
+/* Zero stands for the default in every field but `size` and `handler`. Timeouts are in
+ * milliseconds. */
+typedef struct sttp_server_options {
+    size_t size; /* sizeof(sttp_server_options), so that later versions can add fields at the end */
+    const sttp_allocator *allocator;
+
+    sttp_handler handler;
+    void *handler_context;
+    /* Told from workers' threads; must not block. Default: nobody is told. */
+    void (*notice)(void *context, const sttp_notice *notice);
+    void *notice_context;
+
+    unsigned workers;         /* default: the processors this process may run on; 1 to 1,024 */
+    unsigned max_connections; /* default 10,000 */
+    unsigned max_connections_per_address; /* default: as max_connections. Unix sockets are not
+                                             counted by address */
+    unsigned max_in_flight; /* requests of one connection under way at once; default 64 */
+    size_t max_unsent; /* bytes of a connection's answers waiting to be taken, beyond which no more
+                          of its requests are read; default 65,536 */
+    unsigned backlog;  /* of listen(2); default 1,024 */
+    unsigned idle_timeout;    /* nothing in flight; default 60,000 */
+    unsigned request_timeout; /* from a request's first byte to its last; default 10,000 */
+    unsigned send_timeout;    /* a waiting answer of which the peer takes no byte; default 30,000 */
+} sttp_server_options;
+
+/* Makes a server that does not listen yet. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM, or
+ * STTP_ERR_ARGUMENT where an option is out of its range; *server is NULL then. */
+STTP_API sttp_status sttp_server_create(const sttp_server_options *options, sttp_server **server);
+
+/* Adds a listener, before sttp_server_start. `address` is "127.0.0.1:8080", "[::1]:8080", "[::]:0"
+ * (IPv6 only), or "unix:/path" (a stale socket that nobody listens on is replaced; mode as the
+ * umask says; removed again by sttp_server_destroy). Addresses are numeric. Port 0 takes a free
+ * one. STTP_OK, STTP_ERR_ADDRESS, STTP_ERR_ADDRESS_IN_USE, STTP_ERR_MEMORY, STTP_ERR_STATE, or
+ * STTP_ERR_SYSTEM with errno set. */
+STTP_API sttp_status sttp_server_listen(sttp_server *server, const char *address);
+
+/* The address of listener `index` (from 0, in the order of the calls) with its real port; NULL
+ * where there is none. Lives as long as the server. */
+STTP_API const char *sttp_server_address(const sttp_server *server, size_t index);
+
+/* Starts the workers. STTP_OK, STTP_ERR_STATE (no listener, or started before), STTP_ERR_SYSTEM or
+ * STTP_ERR_MEMORY: then no worker runs and only sttp_server_destroy may be called. */
+STTP_API sttp_status sttp_server_start(sttp_server *server);
+
+/* Asks the server to stop and returns at once: listeners are closed, what has come in whole is
+ * answered, connections are closed when their answers are sent, and after `deadline` milliseconds
+ * whatever they do. A second call can only shorten the deadline; 0 closes everything now.
+ * Thread-safe, and async-signal-safe. */
+STTP_API void sttp_server_stop(sttp_server *server, unsigned deadline);
+
+/* Waits until every worker has ended after sttp_server_stop. STTP_OK, or STTP_ERR_TIMEOUT where the
+ * deadline passed and connections were cut. Call it from one thread, once, and not from a handler.
+ */
+STTP_API sttp_status sttp_server_wait(sttp_server *server);
+
+/* Frees the server. It must not have been started, or sttp_server_wait must have returned. NULL is
+ * allowed. Replies that are still out may be sent afterwards: nothing happens, and the last one
+ * frees what they share. */
+STTP_API void sttp_server_destroy(sttp_server *server);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,6 @@
+#include <sttp/base.h>
+
+const char *sttp_version(void)
+{
+    return STTP_VERSION;
+}

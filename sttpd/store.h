@@ -1,0 +1,67 @@
+/* What every store of sttpd is: something that takes operations and completes each of them once. A
+ * store knows nothing of connections, caches or lines of text. */
+#ifndef STTPD_STORE_H
+#define STTPD_STORE_H
+
+#include <sttp/message.h>
+
+typedef enum store_result {
+    STORE_DONE = 0,
+    STORE_NOT_FOUND,          /* the parent directory is there, the target is not */
+    STORE_PATH_NOT_FOUND,     /* the parent directory is not there */
+    STORE_CANNOT_CREATE_PATH, /* CREATE: a parent is no directory, or may not be made */
+    STORE_EXISTS,             /* CREATE: a file has the name */
+    STORE_IS_DIRECTORY,   /* CREATE, SHOW, UPDATE, DELETE without a final slash: a directory has the
+                             name */
+    STORE_IS_FILE,        /* LIST, DELETE with a final slash: a file has the name */
+    STORE_NOT_A_FILE,     /* CREATE: something has the name that is neither file nor directory */
+    STORE_NOT_EMPTY,      /* DELETE of a directory */
+    STORE_IS_ROOT,        /* DELETE of "/" */
+    STORE_TOO_MANY_NAMES, /* LIST: longer than STTP_MAX_CONTENTS_LINE */
+    STORE_INVALID_TEXT,   /* SHOW: what is stored is not a valid short text */
+    STORE_DENIED,         /* the server may not read or write it */
+    STORE_NO_SPACE,
+    STORE_QUOTA,
+    STORE_READ_ONLY,
+    STORE_NO_MEMORY,
+    STORE_NO_DESCRIPTORS,
+    STORE_BUSY,           /* the store's queue is full */
+    STORE_IO,             /* any other failure; nothing has changed */
+    STORE_OUTCOME_UNKNOWN /* it failed after the change may have become visible */
+} store_result;
+
+typedef struct store_operation store_operation;
+
+/* One request to a store. The submitter owns the memory and keeps it, with all that it points to,
+ * until `complete` is called; it fills the first part and leaves the rest zero. */
+struct store_operation {
+    sttp_action action;
+    sttp_slice path;  /* checked by the parser */
+    sttp_query query; /* LIST */
+    sttp_slice text;  /* CREATE, UPDATE */
+    /* Called exactly once: from within `submit`, or later from any thread. The operation may be
+     * freed in it. */
+    void (*complete)(store_operation *operation);
+
+    store_result result;
+    int system_errno;    /* of a failure, for the log; 0 where there is none */
+    sttp_slice contents; /* SHOW, LIST, UPDATE that are STORE_DONE: what the response carries. It
+                            points into this operation or to `names`, or is `text` */
+    char shown[STTP_MAX_CONTENTS_BYTES + 2]; /* the store's room for a SHOW */
+    char *names;                             /* LIST: from malloc; the submitter frees it */
+
+    store_operation *next; /* the store's own, while it has the operation */
+};
+
+typedef struct store store;
+
+struct store {
+    /* Takes an operation. Never blocks: what can be done without waiting is done at once, the rest
+     * by the store's own threads. Thread-safe. */
+    void (*submit)(store *store, store_operation *operation);
+    /* Waits for the operations under way, completes those that wait with STORE_BUSY, frees the
+     * store. */
+    void (*close)(store *store);
+};
+
+#endif
