@@ -1,0 +1,38 @@
+/* The store that keeps each text in a file of its own, below a directory (the document root). Its
+ * promises are those of docs/protocol.md, sections 4 and 5. */
+#ifndef STTPD_STORE_FS_H
+#define STTPD_STORE_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "sttpd/store.h"
+
+/* What an acknowledged change has survived when its answer leaves. */
+enum store_durability {
+    STORE_DURABILITY_ALWAYS = 0, /* the file and its directory are on disk */
+    STORE_DURABILITY_INTERVAL,   /* a crash of the server; a crash of the machine may lose the last
+                                    second's changes, and never leaves half a text that was there
+                                    for longer */
+    STORE_DURABILITY_NONE        /* a crash of the server; the kernel writes when it likes */
+};
+
+/* Zero stands for the default in every field but `docroot`. What it points to is copied. */
+struct store_fs_settings {
+    const char *docroot;
+    enum store_durability durability; /* default STORE_DURABILITY_ALWAYS */
+    unsigned threads; /* at most so many wait for storage at once; default 64. They are started
+                         when there is work for them and end when there is none */
+    unsigned queue;   /* operations that wait for a thread or for an earlier change of their path;
+                         beyond it STORE_BUSY at once; default 4,096 */
+};
+
+/* Opens the store: locks the document root against a second server, removes what a server that
+ * died left unfinished in it. On false `error` is one line for the operator, ended by a zero byte,
+ * that says why the document root cannot be used and what to do. A document root that may be read
+ * and not written is fine: changes get their error. Call `store->close` after the last operation.
+ */
+bool store_fs_open(const struct store_fs_settings *settings, store **store, char *error,
+                   size_t capacity);
+
+#endif
