@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Everything that CI runs: installs what is missing, then builds and tests four ways, each with warnings as errors:
+# gcc, clang, gcc with AddressSanitizer and UndefinedBehaviorSanitizer, clang with ThreadSanitizer.
+# Ends with ctest's summary of the last build, and with 1 as soon as anything fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/install-deps.sh test
+jobs=$(nproc)
+
+# build_and_test NAME COMPILER PRESET
+build_and_test() {
+  local dir=build/$1
+  echo "=== $1"
+  cmake --preset "$3" -B "$dir" -DCMAKE_C_COMPILER="$2" >/dev/null
+  cmake --build "$dir" -j "$jobs" -- --quiet
+  ctest --test-dir "$dir" -j "$jobs" --output-on-failure --no-tests=error
+}
+
+echo "=== format"
+git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+
+build_and_test dev gcc dev
+echo "=== clang-tidy"
+scripts/tidy.sh build/dev
+build_and_test clang clang dev
+build_and_test asan gcc asan
+build_and_test tsan clang tsan
