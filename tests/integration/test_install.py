@@ -1,0 +1,125 @@
+"""The installed library: every example is built against it by pkg-config and by find_package, with the shared
+and with the static libraries, and run."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+
+import harness
+import installed
+
+CORE_EXAMPLES = ["parse_buffer", "client", "pipeline"]
+
+
+def check_parse_buffer(program, env, server):
+    output = installed.run(program, env=env)
+    assert "CREATE /notes/a.txt" in output, output
+
+
+def check_client(program, env, server):
+    output = installed.run(program, f"sttp://127.0.0.1:{server.port}/greeting.txt", env=env)
+    assert output == "hello\n", output
+
+
+def check_pipeline(program, env, server):
+    output = installed.run(program, f"sttp://127.0.0.1:{server.port}/", env=env)
+    assert "100" in output and "0 failed" in output, output
+
+
+@contextlib.contextmanager
+def running(program, env):
+    """A server program that prints the address it listens on in its first line."""
+    process = subprocess.Popen([str(program), "127.0.0.1:0"], stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        line = process.stdout.readline()
+        yield harness.parse_address(re.search(r"\S+:\d+", line).group(0))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(harness.STOP_DEADLINE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def check_embedded_server(program, env, server):
+    with running(program, env) as address:
+        answer = harness.exchange(address, b"SHOW /world\nSHOW\n\n")
+        lines = answer.split(b"\n")
+        assert lines[0] == b"200 /world OK" and lines[1], answer
+        assert lines[2].startswith(b'300 - CLIENT ERROR "'), answer
+
+
+def check_all(binaries, env):
+    with harness.Server() as server:
+        server.exchange(b"CREATE /greeting.txt hello\n")
+        for name in [*CORE_EXAMPLES, "embedded_server"]:
+            globals()[f"check_{name}"](binaries / name, env, server)
+
+
+def linked_libraries(program):
+    return installed.run("ldd", program)
+
+
+def with_pkg_config(prefix, directory, static):
+    directory.mkdir()
+    for name in CORE_EXAMPLES:
+        prefix.compile(installed.SOURCE / "examples" / f"{name}.c", directory / name, "sttp", static)
+    prefix.compile(installed.SOURCE / "examples" / "embedded_server.c", directory / "embedded_server",
+                   "sttp-event", static)
+    return directory
+
+
+def with_find_package(prefix, directory, static):
+    flags = " ".join(["-Wall", "-Wextra", "-Werror", *installed.SANITIZE])
+    installed.run("cmake", "-S", installed.SOURCE / "examples", "-B", directory, "-G", "Ninja",
+                  f"-DCMAKE_C_COMPILER={installed.COMPILER}", f"-DCMAKE_C_FLAGS={flags}",
+                  f"-DCMAKE_PREFIX_PATH={prefix.path}", f"-DSTTP_STATIC={'ON' if static else 'OFF'}")
+    installed.run("cmake", "--build", directory)
+    return directory
+
+
+def check_build(build):
+    with harness.temporary_directory() as directory:
+        prefix = installed.Prefix(directory / "prefix")
+        for static in (False, True):
+            binaries = build(prefix, directory / f"static-{static}", static)
+            for name in [*CORE_EXAMPLES, "embedded_server"]:
+                uses_shared = "libsttp" in linked_libraries(binaries / name)
+                assert uses_shared != static, f"{name}: static {static}"
+            check_all(binaries, prefix.env)
+
+
+def test_examples_by_pkg_config():
+    check_build(with_pkg_config)
+
+
+def test_examples_by_find_package():
+    check_build(with_find_package)
+
+
+def test_shared_libraries_export_only_sttp():
+    for library in ("libsttp.so", "libsttp-event.so"):
+        symbols = installed.run("nm", "-D", "--defined-only", installed.BUILD / "lib" / library)
+        names = [line.split()[-1].split("@")[0] for line in symbols.splitlines()]
+        public = [name for name in names if not name.startswith("STTP_")]
+        assert len(public) >= 8, symbols
+        private = [name for name in public if not re.match(r"sttp_[a-z]", name)]
+        assert not private, private
+
+
+def test_core_needs_libc_alone():
+    needed = re.findall(r"NEEDED\)\s+Shared library: \[(.+?)\]",
+                        installed.run("readelf", "-d", installed.BUILD / "lib" / "libsttp.so"))
+    foreign = [name for name in needed if not re.match(r"libc\.so|ld-linux|lib(asan|ubsan|tsan)\.so", name)]
+    assert needed and not (foreign and not installed.SANITIZE), needed
+
+
+def test_soname_is_apart_from_the_release():
+    dynamic = installed.run("readelf", "-d", installed.BUILD / "lib" / "libsttp.so")
+    assert "[libsttp.so.0]" in dynamic, dynamic
+
+
+if __name__ == "__main__":
+    sys.exit(harness.run_tests(globals()))
