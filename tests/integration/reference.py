@@ -164,8 +164,15 @@ def parse_text(text):
     return text
 
 
-KEYS = {b"q": parse_text, b"name": parse_text, b"after": parse_text, b"limit": parse_limit,
-        b"recursive": parse_choice("0", "1"), b"type": parse_choice("file", "dir", "all")}
+def parse_not_empty(text):
+    if not text:
+        raise Refused(300)
+    return text
+
+
+KEYS = {b"q": parse_text, b"name": parse_not_empty, b"after": parse_not_empty,
+        b"limit": parse_limit, b"recursive": parse_choice("0", "1"),
+        b"type": parse_choice("file", "dir", "all")}
 
 
 def parse_query(action, query):
