@@ -107,7 +107,8 @@ STTP_API size_t sttp_count_chars(sttp_slice text);
 
 /* Whether `path` can be the target of `action`: the form of the path, the filename's length, the
  * lengths of the path and of its directories, in that order. STTP_OK, or the rule that it breaks,
- * told in *problem where `problem` is not NULL (its echo is left empty). */
+ * told in *problem where `problem` is not NULL (its echo is left empty). Before all these: the
+ * path's encoding, and STTP_ERR_ACTION for an action that is none of the five. */
 STTP_API sttp_status sttp_check_path(sttp_action action, sttp_slice path, sttp_problem *problem);
 
 /* Whether `text` can be the contents of a file: valid UTF-8, no control character but TAB, at most

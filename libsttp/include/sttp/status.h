@@ -56,7 +56,8 @@ typedef enum sttp_status {
     STTP_ERR_RESPONSE_ECHO = 61,   /* no path, or one with a forbidden character */
     STTP_ERR_RESPONSE_PHRASE = 62, /* not the phrase of its code */
     STTP_ERR_RESPONSE_MESSAGE =
-        63, /* a message where none belongs, none where one belongs, or a bad one */
+        63, /* a message (serializer: or contents) where none belongs, none where one belongs, or a
+               bad one */
     STTP_ERR_STATUS_LINE_TOO_LONG = 64,   /* over STTP_MAX_STATUS_LINE */
     STTP_ERR_CONTENTS_LINE_TOO_LONG = 65, /* over the limit of the reader */
 

@@ -1,0 +1,148 @@
+#include <sttp/message.h>
+
+#include "ascii.h"
+#include "problem.h"
+#include "rules.h"
+#include "utf8.h"
+
+#include <string.h>
+
+static bool begins_fold(sttp_slice text, const char *prefix)
+{
+    size_t size = strlen(prefix);
+
+    return text.size >= size && sttp__equal_fold(text.data, prefix, size);
+}
+
+/* The segment that begins at `start`, up to the next slash or the end. */
+static sttp_slice segment_at(sttp_slice path, size_t start)
+{
+    const char *begin = path.data + start;
+    const char *slash = memchr(begin, '/', path.size - start);
+
+    return (sttp_slice){begin, slash ? (size_t)(slash - begin) : path.size - start};
+}
+
+static sttp_status judge_dotted(sttp_slice segment)
+{
+    const size_t reserved = sizeof(STTP_RESERVED_PREFIX) - 1;
+
+    if (segment.size == 1 || (segment.size == 2 && segment.data[1] == '.'))
+        return STTP_ERR_PATH_DOT_SEGMENT;
+    if (segment.size >= reserved && memcmp(segment.data, STTP_RESERVED_PREFIX, reserved) == 0)
+        return STTP_ERR_PATH_RESERVED;
+    return STTP_OK;
+}
+
+sttp_status sttp__check_path_form(sttp_slice path, sttp_problem *problem)
+{
+    size_t start;
+
+    if (path.size == 0)
+        return sttp__fail(problem, STTP_ERR_TARGET_MISSING, 0, 0);
+    if (path.data[0] != '/') {
+        bool is_url = begins_fold(path, "sttp://") || begins_fold(path, "sttps://");
+
+        return sttp__fail(problem, is_url ? STTP_ERR_TARGET_URL : STTP_ERR_PATH_RELATIVE, 0, 0);
+    }
+    for (start = 1; start < path.size;) {
+        sttp_slice segment = segment_at(path, start);
+        sttp_status status = STTP_OK;
+
+        if (segment.size == 0)
+            status = STTP_ERR_PATH_EMPTY_SEGMENT;
+        else if (segment.data[0] == '.')
+            status = judge_dotted(segment);
+        if (status != STTP_OK)
+            return sttp__fail(problem, status, start, 0);
+        start += segment.size + 1;
+    }
+    return STTP_OK;
+}
+
+static sttp_status check_filename(sttp_slice path, sttp_problem *problem)
+{
+    const char *slash = memrchr(path.data, '/', path.size);
+    size_t start = (size_t)(slash - path.data) + 1;
+    sttp_slice name = {slash + 1, path.size - start};
+    size_t chars;
+
+    /* A character takes a byte at least. */
+    if (name.size <= STTP_MAX_FILENAME_CHARS)
+        return STTP_OK;
+    chars = sttp__count_valid(name);
+    if (chars > STTP_MAX_FILENAME_CHARS)
+        return sttp__fail(problem, STTP_ERR_FILENAME_TOO_LONG, start, chars);
+    return STTP_OK;
+}
+
+static sttp_status check_directories(sttp_slice path, sttp_problem *problem)
+{
+    size_t start;
+
+    for (start = 1; start < path.size;) {
+        size_t size = segment_at(path, start).size;
+
+        if (size > STTP_MAX_DIRECTORY_NAME)
+            return sttp__fail(problem, STTP_ERR_DIRECTORY_TOO_LONG, start, size);
+        start += size + 1;
+    }
+    return STTP_OK;
+}
+
+sttp_status sttp__check_path_names(sttp_action action, sttp_slice path, sttp_problem *problem)
+{
+    bool is_directory = path.data[path.size - 1] == '/';
+    sttp_status status = STTP_OK;
+
+    if (is_directory && action != STTP_ACTION_LIST && action != STTP_ACTION_DELETE)
+        return sttp__fail_word(problem, STTP_ERR_PATH_FINAL_SLASH, path.size - 1,
+                               sttp__action_word(action));
+    if (!is_directory && action != STTP_ACTION_LIST)
+        status = check_filename(path, problem);
+    if (status != STTP_OK)
+        return status;
+    if (path.size > STTP_MAX_PATH)
+        return sttp__fail(problem, STTP_ERR_PATH_TOO_LONG, 0, path.size);
+    return path.size > STTP_MAX_DIRECTORY_NAME ? check_directories(path, problem) : STTP_OK;
+}
+
+/* A request line cannot carry these within its path: the parser never meets them. */
+static sttp_status check_forbidden(sttp_slice path, sttp_problem *problem)
+{
+    size_t i;
+
+    for (i = 0; i < path.size; i++) {
+        if (path.data[i] == ' ' || path.data[i] == '?')
+            return sttp__fail(problem, STTP_ERR_PATH_FORBIDDEN, i, 0);
+    }
+    return STTP_OK;
+}
+
+sttp_status sttp_check_path(sttp_action action, sttp_slice path, sttp_problem *problem)
+{
+    sttp_status status = sttp__check_encoding(path, STTP__TEXT_PLAIN, problem);
+
+    if (status == STTP_OK && sttp__action_word(action).size == 0)
+        status = sttp__fail(problem, STTP_ERR_ACTION, 0, 0);
+    if (status == STTP_OK)
+        status = sttp__check_path_form(path, problem);
+    if (status == STTP_OK)
+        status = check_forbidden(path, problem);
+    if (status == STTP_OK)
+        status = sttp__check_path_names(action, path, problem);
+    if (status != STTP_OK && problem)
+        problem->word = sttp__action_word(action);
+    return status;
+}
+
+sttp_slice sttp_parent_path(sttp_slice path)
+{
+    size_t size = path.size;
+
+    if (size > 1 && path.data[size - 1] == '/')
+        size--;
+    while (size > 0 && path.data[size - 1] != '/')
+        size--;
+    return (sttp_slice){path.data, size};
+}
