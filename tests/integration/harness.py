@@ -61,11 +61,11 @@ class Server:
              [] leaves them to the configuration file
     env      environment variables to add
     stop_status  what stop() expects
-    preexec  a function to run in the child before sttpd starts
+    user     the numeric user to run as; the document root is made theirs. Needs root
     """
 
     def __init__(self, *args, config=None, docroot=None, listen=None, env=None, stop_status=0,
-                 preexec=None):
+                 user=None):
         self._own = pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-"))
         self._own.chmod(0o755)
         self.docroot = pathlib.Path(docroot) if docroot else self._own / "files"
@@ -76,19 +76,26 @@ class Server:
             self.config = self._own / "sttpd.yaml"
             self.config.write_text(config, encoding="utf-8")
         listeners = ["-a", "127.0.0.1", "-p", "0"] if listen is None else list(listen)
-        self.command = [str(BIN / "sttpd"), *listeners, "-d", str(self.docroot)]
+        self.command = [str(self._program(user)), *listeners, "-d", str(self.docroot)]
         if self.config:
             self.command += ["-c", str(self.config)]
         self.command += [str(argument) for argument in args]
         self.stop_status = stop_status
         self._env = {**os.environ, **(env or {})}
-        self._preexec = preexec
+        self._user = user
         self.log = []
         self.addresses = []
         self._changed = threading.Condition()
         self._ready = False
         self._ended = False
         self.process = None
+
+    def _program(self, user):
+        """sttpd, in a place where `user` may run it: the build directory may be closed to others."""
+        if user is None:
+            return BIN / "sttpd"
+        os.chown(self.docroot, user, user)
+        return shutil.copy(BIN / "sttpd", self._own / "sttpd")
 
     # -- life
 
@@ -108,9 +115,10 @@ class Server:
             self._discard()
 
     def start(self):
+        groups = {} if self._user is None else {"group": self._user, "extra_groups": []}
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        env=self._env, preexec_fn=self._preexec)
+                                        env=self._env, user=self._user, **groups)
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         with self._changed:
@@ -204,6 +212,8 @@ class Server:
     def clear(self):
         """Empties the document root, behind the server's back: only for a server with no cache."""
         for entry in self.docroot.iterdir():
+            if entry.name.startswith(".sttp-"):
+                continue
             if entry.is_dir() and not entry.is_symlink():
                 remove_tree(entry)
             else:
