@@ -1,0 +1,414 @@
+/* One table holds every option: its letter, its name, its argument and its line of help. The tables
+ * that getopt_long wants, --help and the near names for a mistyped option are made from it, so none
+ * of them can miss an option. What an option does stands in set_option, what does not go together
+ * in check_combination, and what follows the options in read_operands. */
+#include "options.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "result.h"
+#include "text.h"
+#include "values.h"
+
+enum {
+    OPTION_CONNECT_TIMEOUT = 256, /* above every letter */
+    OPTION_JSON,
+    OPTION_RESOLVE,
+    OPTION_RETRY,
+    OPTION_TIMEOUT,
+    OPTION_UNIX,
+    OPTION_BATCH,
+    OPTION_COUNT = 17,
+    HELP_WIDTH = 79,
+    HELP_INDENT = 26,
+    MAX_RETRIES = 1000
+};
+
+static const struct option_entry {
+    int key; /* the letter, or one of the numbers above */
+    const char *name;
+    const char *argument; /* NULL: takes none */
+    const char *help;
+} entries[OPTION_COUNT] = {
+    {'a', "address", "HOST", "server for a bare path: a name or an address; default localhost"},
+    {'p', "port", "PORT", "port of that server; default 8080"},
+    {OPTION_UNIX, "unix", "PATH", "connect to the Unix socket PATH instead"},
+    {'4', "ipv4", NULL, "use IPv4 addresses only"},
+    {'6', "ipv6", NULL, "use IPv6 addresses only"},
+    {OPTION_RESOLVE, "resolve", "HOST:PORT:ADDR[,ADDR...]",
+     "use these addresses, tried in this order, for HOST and PORT; an IPv6 address may stand in "
+     "brackets; may be given several times, of two for the same server the last one counts"},
+    {OPTION_CONNECT_TIMEOUT, "connect-timeout", "TIME",
+     "give up connecting, resolving the name included, after TIME; default 10s"},
+    {OPTION_TIMEOUT, "timeout", "TIME",
+     "give up waiting for an answer, connecting included, after TIME; default 30s"},
+    {OPTION_RETRY, "retry", "N",
+     "after a failure to connect, a timeout or a lost connection try again up to N times, waiting "
+     "100ms, 200ms, 400ms and so on up to 10s; create, update and delete only where nothing was "
+     "sent"},
+    {OPTION_BATCH, "batch", "FILE",
+     "read requests from FILE (- for standard input), one a line as ACTION PATH [CONTENTS], and "
+     "print one result line for each"},
+    {'o', "output", "FILE",
+     "write what was asked for to FILE; a request that fails leaves FILE as it is"},
+    {'i', "include", NULL, "print the status line of the answer too"},
+    {OPTION_JSON, "json", NULL, "print each result as one JSON object on a line of its own"},
+    {'q', "quiet", NULL,
+     "print no confirmation of a change, and nothing on standard error about "
+     "a request that failed"},
+    {'v', "verbose", NULL,
+     "show on standard error each address tried, the lines sent and received, and when"},
+    {'h', "help", NULL, "print this help"},
+    {'V', "version", NULL, "print the version"},
+};
+
+static const char *const actions[] = {"create", "show", "list", "update", "delete", NULL};
+
+const char *cli_nearest_action(sttp_slice text)
+{
+    return cli_nearest(text, actions);
+}
+
+void cli_complain(const char *format, ...)
+{
+    va_list arguments;
+    char *text = NULL;
+    int size;
+
+    va_start(arguments, format);
+    size = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (size < 0)
+        return;
+    fputs("sttp-cli: ", stderr);
+    if (isatty(STDERR_FILENO))
+        cli_write_visible(stderr, (sttp_slice){text, (size_t)size});
+    else
+        fwrite(text, 1, (size_t)size, stderr);
+    putc('\n', stderr);
+    free(text);
+}
+
+/* Prints words from column HELP_INDENT on, broken at spaces. `column` is where the line stands. */
+static void print_wrapped(const char *text, size_t column)
+{
+    if (column >= HELP_INDENT) {
+        putchar('\n');
+        column = 0;
+    }
+    printf("%*s", (int)(HELP_INDENT - column), "");
+    column = HELP_INDENT;
+    while (*text) {
+        size_t size = strcspn(text, " ");
+
+        if (column + size > HELP_WIDTH) {
+            printf("\n%*s", HELP_INDENT, "");
+            column = HELP_INDENT;
+        }
+        column += size + 1;
+        printf("%.*s", (int)size, text);
+        text += size;
+        text += strspn(text, " ");
+        if (*text && column + strcspn(text, " ") <= HELP_WIDTH)
+            putchar(' ');
+    }
+    putchar('\n');
+}
+
+static void print_option(const struct option_entry *entry)
+{
+    int column;
+
+    if (entry->key < OPTION_CONNECT_TIMEOUT)
+        column = printf("  -%c, --%s", entry->key, entry->name);
+    else
+        column = printf("      --%s", entry->name);
+    if (entry->argument)
+        column += printf(" %s", entry->argument);
+    print_wrapped(entry->help, (size_t)column + 1);
+}
+
+void cli_print_help(void)
+{
+    puts("Usage: sttp-cli [OPTION...] ACTION URL-OR-PATH [CONTENTS]\n"
+         "       sttp-cli [OPTION...] URL-OR-PATH\n"
+         "       sttp-cli [OPTION...] --batch FILE\n"
+         "\n"
+         "Reads and changes short texts on an STTP server. ACTION is create, show, list,\n"
+         "update or delete; without one, what ends in / is listed and all else is shown.\n"
+         "URL-OR-PATH is sttp://HOST[:PORT]/PATH, sttp+unix:/SOCKET:/PATH, or a path that\n"
+         "begins with /, taken as it stands. CONTENTS of create and update are one line of\n"
+         "up to 160 characters, read from standard input where they are - or not given.\n"
+         "\n"
+         "Options (a TIME is 250ms, 2s, 1m or 1h; a bare number is in seconds):");
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        print_option(&entries[i]);
+    puts("\nExit status (of a batch: the worst of its lines, the last one here being worst):");
+    for (const cli_exit_text *text = cli_exit_texts; text->meaning; text++)
+        printf("  %2d  %s\n", text->status, text->meaning);
+}
+
+static bool usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static bool usage(const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    cli_complain("%s", text);
+    fputs("Try 'sttp-cli --help' for all options.\n", stderr);
+    return false;
+}
+
+static bool add_resolve(cli_options *options, const char *argument)
+{
+    cli_resolve *grown =
+        reallocarray(options->resolve, options->resolve_count + 1, sizeof *options->resolve);
+    const char *mistake;
+
+    if (!grown)
+        return usage("out of memory");
+    options->resolve = grown;
+    mistake = cli_resolve_parse(argument, &grown[options->resolve_count++]);
+    if (mistake)
+        return usage("--resolve %s: %s; the form is HOST:PORT:ADDR[,ADDR...]", argument, mistake);
+    return true;
+}
+
+static bool set_duration(const char *option, const char *argument, unsigned *milliseconds)
+{
+    if (!cli_parse_duration(argument, milliseconds))
+        return usage("--%s %s: give a time from 1ms to 596h, like 250ms, 2s or 1m", option,
+                     argument);
+    return true;
+}
+
+static bool set_family(cli_options *options, int family)
+{
+    if (options->family != 0 && options->family != family)
+        return usage("-4 and -6 exclude each other; leave both out to use both");
+    options->family = family;
+    return true;
+}
+
+static bool set_port(cli_options *options, const char *argument)
+{
+    options->has_server = true;
+    if (!cli_parse_number(argument, 1, UINT16_MAX, &options->port))
+        return usage("--port %s: give a number from 1 to 65535", argument);
+    return true;
+}
+
+static bool set_option(cli_options *options, int key, const char *argument)
+{
+    switch (key) {
+    case 'a':
+        options->address = argument;
+        options->has_server = true;
+        return true;
+    case 'p':
+        return set_port(options, argument);
+    case OPTION_UNIX:
+        options->socket_path = argument;
+        return true;
+    case '4':
+        return set_family(options, AF_INET);
+    case '6':
+        return set_family(options, AF_INET6);
+    case OPTION_RESOLVE:
+        return add_resolve(options, argument);
+    case OPTION_CONNECT_TIMEOUT:
+        return set_duration("connect-timeout", argument, &options->connect_timeout_ms);
+    case OPTION_TIMEOUT:
+        return set_duration("timeout", argument, &options->timeout_ms);
+    case OPTION_RETRY:
+        if (!cli_parse_number(argument, 0, MAX_RETRIES, &options->retries))
+            return usage("--retry %s: give a number from 0 to %d", argument, MAX_RETRIES);
+        return true;
+    case OPTION_BATCH:
+        options->batch = argument;
+        return true;
+    case 'o':
+        options->output = argument;
+        return true;
+    case 'i':
+        return options->include = true;
+    case OPTION_JSON:
+        return options->json = true;
+    case 'q':
+        return options->quiet = true;
+    default:
+        return options->verbose = true;
+    }
+}
+
+static bool unknown_option(const char *argument, int letter)
+{
+    const char *names[OPTION_COUNT + 1];
+    const char *near;
+
+    if (strncmp(argument, "--", 2) != 0)
+        return usage("unknown option -%c; put -- before a text that begins with -", letter);
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        names[i] = entries[i].name;
+    names[OPTION_COUNT] = NULL;
+    near = cli_nearest((sttp_slice){argument + 2, strcspn(argument + 2, "=")}, names);
+    if (near)
+        return usage("unknown option %s; did you mean --%s?", argument, near);
+    return usage("unknown option %s; put -- before a text that begins with -", argument);
+}
+
+static const struct option_entry *find_entry(int key)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (entries[i].key == key)
+            return &entries[i];
+    }
+    return NULL;
+}
+
+/* getopt_long has refused `argument`; `key` is what it was about, 0 for a long option that it does
+ * not know. */
+static bool refused_option(const char *argument, int refusal, int key)
+{
+    const struct option_entry *entry = find_entry(key);
+
+    if (refusal == ':' && entry)
+        return usage("%s needs a value: %s", argument, entry->argument);
+    if (entry)
+        return usage("--%s takes no value", entry->name);
+    return unknown_option(argument, key);
+}
+
+static void make_getopt_tables(char *letters, struct option *names)
+{
+    *letters++ = ':'; /* tell a missing argument from an unknown option */
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option_entry *entry = &entries[i];
+
+        names[i] = (struct option){.name = entry->name,
+                                   .has_arg = entry->argument ? required_argument : no_argument,
+                                   .val = entry->key};
+        if (entry->key >= OPTION_CONNECT_TIMEOUT)
+            continue;
+        *letters++ = (char)entry->key;
+        if (entry->argument)
+            *letters++ = ':';
+    }
+    *letters = '\0';
+    names[OPTION_COUNT] = (struct option){.name = NULL};
+}
+
+static bool check_combination(const cli_options *options)
+{
+    if (options->socket_path && options->has_server)
+        return usage("--unix names the server, so --address and --port cannot; leave one out");
+    if (options->batch && options->retries)
+        return usage("--retry does not go with --batch, whose lines are sent without waiting for "
+                     "each other's answers");
+    return true;
+}
+
+static bool is_target(const char *text)
+{
+    return strpbrk(text, "/:") != NULL;
+}
+
+static bool read_action(const char *word, bool alone, cli_options *options)
+{
+    const char *near;
+
+    options->action = sttp_action_from_name(cli_slice(word));
+    if (options->action != STTP_ACTION_NONE)
+        return true;
+    if (is_target(word))
+        return alone ? true
+                     : usage("the action is missing before %s: create, show, list, update or "
+                             "delete",
+                             word);
+    near = cli_nearest_action(cli_slice(word));
+    if (near)
+        return usage("unknown action %s; did you mean %s?", word, near);
+    return usage("unknown action %s; it is one of create, show, list, update and delete", word);
+}
+
+static bool read_contents(int count, char **operands, cli_options *options)
+{
+    bool takes = options->action == STTP_ACTION_CREATE || options->action == STTP_ACTION_UPDATE;
+
+    if (count == 0)
+        return true;
+    if (!takes)
+        return usage("%s takes no contents: leave out what follows %s",
+                     sttp_action_name(options->action), options->target);
+    if (count > 1)
+        return usage("the contents are %d arguments; put them in quotes to make them one: "
+                     "\"%s %s%s\"",
+                     count, operands[0], operands[1], count > 2 ? " ..." : "");
+    options->contents = operands[0];
+    return true;
+}
+
+static bool read_operands(int count, char **operands, cli_options *options)
+{
+    if (options->batch)
+        return count == 0 ? true
+                          : usage("--batch takes its requests from the file alone: leave out %s, "
+                                  "name the server with --address and --port",
+                                  operands[0]);
+    if (count == 0)
+        return usage("an action and a path are missing, like: sttp-cli show /notes/a.txt");
+    if (!read_action(operands[0], count == 1, options))
+        return false;
+    if (options->action == STTP_ACTION_NONE) {
+        options->target = operands[0];
+        return true;
+    }
+    if (count == 1)
+        return usage("%s needs a URL or a path, like: sttp-cli %s /notes/a.txt", operands[0],
+                     operands[0]);
+    options->target = operands[1];
+    return read_contents(count - 2, operands + 2, options);
+}
+
+cli_parsed cli_options_parse(int argc, char **argv, cli_options *options)
+{
+    char letters[2 * OPTION_COUNT + 2];
+    struct option names[OPTION_COUNT + 1];
+    int key;
+
+    *options = (cli_options){.address = "localhost", .port = STTP_DEFAULT_PORT};
+    make_getopt_tables(letters, names);
+    opterr = 0;
+    while ((key = getopt_long(argc, argv, letters, names, NULL)) != -1) {
+        if (key == 'h')
+            return CLI_PARSED_HELP;
+        if (key == 'V')
+            return CLI_PARSED_VERSION;
+        if (key == '?' || key == ':') {
+            refused_option(argv[optind - 1], key, optopt);
+            return CLI_PARSED_ERROR;
+        }
+        if (!set_option(options, key, optarg))
+            return CLI_PARSED_ERROR;
+    }
+    if (!check_combination(options) || !read_operands(argc - optind, argv + optind, options))
+        return CLI_PARSED_ERROR;
+    return CLI_PARSED_RUN;
+}
+
+void cli_options_destroy(cli_options *options)
+{
+    for (size_t i = 0; i < options->resolve_count; i++)
+        cli_resolve_destroy(&options->resolve[i]);
+    free(options->resolve);
+}

@@ -1,0 +1,142 @@
+/* One request: everything about it is checked, and the output is opened, before anything is sent.
+ */
+#include "run.h"
+
+#include <time.h>
+
+#include "contents.h"
+#include "output.h"
+#include "session.h"
+#include "target.h"
+#include "text.h"
+
+enum { FIRST_PAUSE_MS = 100, LAST_PAUSE_MS = 10000 };
+
+/* Whether to send again cannot hurt. A change that may have been made is STTP_ERR_OUTCOME_UNKNOWN;
+ * with every other status of these nothing of it was sent. */
+static bool may_repeat(const cli_result *result)
+{
+    if (result->response)
+        return false;
+    switch (result->error.status) {
+    case STTP_ERR_RESOLVE:
+    case STTP_ERR_CONNECT:
+    case STTP_ERR_TIMEOUT:
+    case STTP_ERR_CONNECTION_LOST:
+    case STTP_ERR_EMPTY_ANSWER:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void pause_for(unsigned milliseconds)
+{
+    struct timespec left = {.tv_sec = milliseconds / 1000,
+                            .tv_nsec = (long)(milliseconds % 1000) * 1000000};
+
+    while (nanosleep(&left, &left) != 0)
+        ;
+}
+
+static void exchange(sttp_client *client, const sttp_request *request, sttp_response *response,
+                     cli_result *result)
+{
+    if (sttp_client_request(client, request, response, &result->error) == STTP_OK)
+        cli_result_set_response(result, response);
+    else
+        cli_result_set_error(result);
+}
+
+static void exchange_with_retries(const cli_options *options, sttp_client *client,
+                                  const sttp_request *request, sttp_response *response,
+                                  cli_result *result)
+{
+    unsigned pause = FIRST_PAUSE_MS;
+
+    exchange(client, request, response, result);
+    for (unsigned i = 1; i <= options->retries && may_repeat(result); i++) {
+        if (!options->quiet)
+            cli_complain("%s; trying again in %u ms (%u of %u)", result->error.text, pause, i,
+                         options->retries);
+        pause_for(pause);
+        pause = pause * 2 < LAST_PAUSE_MS ? pause * 2 : LAST_PAUSE_MS;
+        exchange(client, request, response, result);
+    }
+}
+
+/* Fills the request from the target and the contents. `buffer` is for contents that are read. */
+static bool prepare(const cli_options *options, const cli_target *target, char *buffer,
+                    sttp_request *request, cli_result *result)
+{
+    if (!cli_target_check(target, result->action, result))
+        return false;
+    *request = (sttp_request){
+        .action = result->action, .path = target->url.path, .query = target->url.query};
+    if (result->action != STTP_ACTION_CREATE && result->action != STTP_ACTION_UPDATE)
+        return true;
+    return cli_contents_get(options->contents, buffer, &request->contents, result);
+}
+
+static bool find_server(const cli_options *options, const cli_target *target, cli_server *server,
+                        cli_result *result)
+{
+    if (!target->from_url)
+        return cli_server_from_options(options, server, result);
+    if (options->has_server || options->socket_path)
+        return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ARGUMENT,
+                        "a URL names its server itself: leave out %s, or give a path alone",
+                        options->socket_path ? "--unix" : "--address and --port");
+    cli_server_from_url(&target->url, server);
+    return true;
+}
+
+static sttp_action default_action(const sttp_url *url)
+{
+    bool directory = url->path.size > 0 && url->path.data[url->path.size - 1] == '/';
+
+    return directory || url->query.data ? STTP_ACTION_LIST : STTP_ACTION_SHOW;
+}
+
+/* Runs the request as far as it comes; its end is in *result, whose response points into the
+ * client. */
+static void run(const cli_options *options, cli_target *target, sttp_client **client,
+                sttp_response *response, cli_result *result)
+{
+    char buffer[CLI_MAX_INPUT + 1];
+    sttp_request request;
+    cli_server server = {0};
+
+    if (!cli_target_parse(cli_slice(options->target), target, result))
+        return;
+    if (result->action == STTP_ACTION_NONE)
+        result->action = default_action(&target->url);
+    if (find_server(options, target, &server, result) &&
+        prepare(options, target, buffer, &request, result) &&
+        cli_session_open(options, &server, client, result))
+        exchange_with_retries(options, *client, &request, response, result);
+}
+
+int cli_run_request(const cli_options *options)
+{
+    cli_result result = {.action = options->action};
+    cli_target target = {0};
+    sttp_client *client = NULL;
+    sttp_response response;
+    cli_output output;
+    int exit_status = CLI_EXIT_OUTPUT;
+
+    if (!cli_output_open(&output, options->output))
+        return exit_status;
+    run(options, &target, &client, &response, &result);
+    cli_print_result(&output, options, &result);
+    if (result.exit_status != CLI_EXIT_OK && options->output) {
+        cli_output_discard(&output);
+        exit_status = result.exit_status;
+    } else if (cli_output_commit(&output)) {
+        exit_status = result.exit_status;
+    }
+    sttp_client_destroy(client);
+    cli_target_destroy(&target);
+    return exit_status;
+}

@@ -1,0 +1,104 @@
+#include "session.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "text.h"
+
+static void show_text(char direction, double milliseconds, sttp_slice line)
+{
+    fprintf(stderr, "%9.3f ms %c ", milliseconds, direction);
+    if (isatty(STDERR_FILENO))
+        cli_write_visible(stderr, line);
+    else
+        fwrite(line.data, 1, line.size, stderr);
+    putc('\n', stderr);
+}
+
+static void show_lines(char direction, double milliseconds, sttp_slice lines)
+{
+    while (lines.size > 0) {
+        const char *end = memchr(lines.data, '\n', lines.size);
+        size_t size = end ? (size_t)(end - lines.data) : lines.size;
+
+        show_text(direction, milliseconds, (sttp_slice){lines.data, size});
+        size += end != NULL;
+        lines.data += size;
+        lines.size -= size;
+    }
+}
+
+/* --verbose: a line for each event, with the time since the request began. */
+static void show_event(void *context, const sttp_trace *trace)
+{
+    double milliseconds = (double)trace->elapsed / 1000;
+    char text[512];
+
+    (void)context;
+    switch (trace->kind) {
+    case STTP_TRACE_RESOLVING:
+        snprintf(text, sizeof text, "resolving %s", trace->address);
+        break;
+    case STTP_TRACE_RESOLVED:
+        snprintf(text, sizeof text, "resolved %s, addresses: %zu", trace->address, trace->count);
+        break;
+    case STTP_TRACE_CONNECTING:
+        snprintf(text, sizeof text, "connecting to %s", trace->address);
+        break;
+    case STTP_TRACE_CONNECT_FAILED:
+        snprintf(text, sizeof text, "no connection to %s: %s", trace->address,
+                 strerror(trace->system_errno));
+        break;
+    case STTP_TRACE_CONNECTED:
+        snprintf(text, sizeof text, "connected to %s", trace->address);
+        break;
+    case STTP_TRACE_SENT:
+        show_lines('>', milliseconds, trace->data);
+        return;
+    case STTP_TRACE_RECEIVED:
+        show_lines('<', milliseconds, trace->data);
+        return;
+    case STTP_TRACE_CLOSED:
+        snprintf(text, sizeof text, "closed %s%s%s", trace->address,
+                 trace->status == STTP_OK ? "" : ": ",
+                 trace->status == STTP_OK ? "" : sttp_status_text(trace->status));
+        break;
+    }
+    show_text('*', milliseconds, cli_slice(text));
+}
+
+static const cli_resolve *find_resolve(const cli_options *options, const cli_server *server)
+{
+    for (size_t i = options->resolve_count; i > 0; i--) {
+        if (cli_resolve_matches(&options->resolve[i - 1], server->host, server->port))
+            return &options->resolve[i - 1];
+    }
+    return NULL;
+}
+
+bool cli_session_open(const cli_options *options, const cli_server *server, sttp_client **client,
+                      cli_result *result)
+{
+    bool local = server->scheme == STTP_SCHEME_UNIX;
+    const cli_resolve *resolve = local ? NULL : find_resolve(options, server);
+    sttp_client_options made = {
+        .size = sizeof made,
+        .host = server->host,
+        .port = server->port,
+        .socket_path = local ? server->socket_path : NULL,
+        .family = options->family,
+        .addresses = resolve ? resolve->addresses : NULL,
+        .address_count = resolve ? resolve->address_count : 0,
+        .connect_timeout_ms = options->connect_timeout_ms,
+        .request_timeout_ms = options->timeout_ms,
+        .trace = options->verbose ? show_event : NULL,
+    };
+    sttp_status status = sttp_client_create(&made, client);
+
+    if (status == STTP_OK)
+        return true;
+    return cli_fail(result, status == STTP_ERR_ARGUMENT ? CLI_EXIT_USAGE : CLI_EXIT_OUTPUT, status,
+                    "cannot talk to %s: %s", local ? server->socket_path : server->host,
+                    sttp_status_text(status));
+}

@@ -1,0 +1,30 @@
+/* Texts that come from elsewhere, on their way to a terminal or into JSON. */
+#ifndef CLI_TEXT_H
+#define CLI_TEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <sttp/base.h>
+
+/* What cli_next_char gives for a byte that is no part of valid UTF-8. */
+#define CLI_NO_CHAR UINT32_MAX
+
+/* The first character of a text that is not empty, and how many bytes it takes. */
+size_t cli_next_char(sttp_slice text, uint32_t *character);
+
+/* Whether a character could make a terminal do something, or show a line as what it is not: control
+ * characters, line separators, and those that change the direction of writing. */
+bool cli_is_unsafe(uint32_t character);
+
+/* Writes `text` with its unsafe characters but TAB as \u{1b}, and invalid bytes as \x{ff}. */
+void cli_write_visible(FILE *stream, sttp_slice text);
+
+/* Writes `text` as a JSON string with its quotes. Unsafe characters are escaped; invalid bytes
+ * become U+FFFD, since JSON has no way to say them. */
+void cli_write_json_string(FILE *stream, sttp_slice text);
+
+sttp_slice cli_slice(const char *text);
+
+#endif

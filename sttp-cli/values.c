@@ -1,0 +1,102 @@
+#include "values.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_WORD = 32 }; /* longer than every option and action */
+
+bool cli_parse_number(const char *text, unsigned min, unsigned max, unsigned *number)
+{
+    unsigned long long value = 0;
+    size_t digits = strspn(text, "0123456789");
+
+    if (digits == 0 || digits > 10 || text[digits] != '\0')
+        return false;
+    value = strtoull(text, NULL, 10);
+    if (value < min || value > max)
+        return false;
+    *number = (unsigned)value;
+    return true;
+}
+
+/* Milliseconds in a unit, 0 where it is none. */
+static double unit_factor(const char *unit)
+{
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {{"", 1e3}, {"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}};
+
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(unit, units[i].name) == 0)
+            return units[i].factor;
+    }
+    return 0;
+}
+
+bool cli_parse_duration(const char *text, unsigned *milliseconds)
+{
+    size_t length = strspn(text, "0123456789.");
+    char *end;
+    double value;
+
+    /* strtod alone would also take "inf", "0x10" and leading spaces. */
+    if (!isdigit((unsigned char)*text))
+        return false;
+    value = strtod(text, &end) * unit_factor(text + length);
+    if (end != text + length || value < 1 || value > INT_MAX)
+        return false;
+    *milliseconds = (unsigned)value;
+    return true;
+}
+
+static size_t min3(size_t a, size_t b, size_t c)
+{
+    size_t least = a < b ? a : b;
+
+    return least < c ? least : c;
+}
+
+/* Insertions, deletions and replacements that lead from one word to the other (Levenshtein). */
+static size_t distance(sttp_slice from, const char *to)
+{
+    size_t row[MAX_WORD + 1];
+    size_t columns = strlen(to);
+
+    for (size_t j = 0; j <= columns; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= from.size; i++) {
+        size_t diagonal = row[0];
+
+        row[0] = i;
+        for (size_t j = 1; j <= columns; j++) {
+            int a = tolower((unsigned char)from.data[i - 1]);
+            size_t replaced = diagonal + (a != tolower((unsigned char)to[j - 1]));
+
+            diagonal = row[j];
+            row[j] = min3(replaced, row[j] + 1, row[j - 1] + 1);
+        }
+    }
+    return row[columns];
+}
+
+const char *cli_nearest(sttp_slice text, const char *const *words)
+{
+    const char *nearest = NULL;
+    size_t least = SIZE_MAX;
+
+    if (text.size == 0 || text.size > MAX_WORD)
+        return NULL;
+    for (; *words; words++) {
+        size_t found = distance(text, *words);
+
+        if (found < least) {
+            least = found;
+            nearest = *words;
+        }
+    }
+    return least <= 1 + text.size / 3 ? nearest : NULL;
+}
