@@ -1,0 +1,36 @@
+/* How mistakes in settings are told. Private to daemon/settings*.c. */
+#ifndef DAEMON_SETTINGS_REPORT_H
+#define DAEMON_SETTINGS_REPORT_H
+
+#include "daemon/settings.h"
+
+/* A settings file while it is read. */
+typedef struct settings_source_text {
+    const char *name;
+    sttp_slice text;
+} settings_source_text;
+
+/* Reports a mistake as "name:line:column: message", followed by the line and a caret below the byte
+ * at `offset`. */
+void settings_report_at(settings_report *report, const settings_source_text *source, size_t offset,
+                        const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Whether so many mistakes were told that looking for more is of no use. */
+bool settings_report_full(const settings_report *report);
+
+/* The line, from 1, in which `offset` stands. */
+size_t settings_line_of(sttp_slice text, size_t offset);
+
+/* A search for the word that an unknown one was meant to be. Begin with {.word = ...}. */
+typedef struct settings_guess {
+    sttp_slice word;
+    char nearest[64];
+    size_t distance; /* of `nearest`, where it is not empty */
+} settings_guess;
+
+void settings_guess_try(settings_guess *guess, const char *candidate, size_t size);
+
+/* Whether the nearest candidate is close enough to ask "did you mean". */
+bool settings_guess_is_near(const settings_guess *guess);
+
+#endif

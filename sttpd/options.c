@@ -1,0 +1,365 @@
+/* The table of sttpd's settings: the keys, flags, defaults, ranges and help of the server. */
+#include <arpa/inet.h>
+#include <limits.h>
+#include <string.h>
+
+#include <sttp/url.h>
+
+#include "sttpd/options.h"
+
+#define MEMBER(name) offsetof(struct sttpd_options, name)
+
+enum {
+    SECOND = 1000, /* milliseconds */
+    DAY = 24 * 60 * 60 * SECOND,
+    MAX_LISTENERS = 64,
+    MAX_CONNECTIONS = 1000000,
+    MAX_HOST = INET6_ADDRSTRLEN + 32 /* bytes: an IPv6 address with its zone */
+};
+
+static const char *const durability_words[] = {"always", "interval", "none", NULL};
+static const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
+
+static bool is_ipv4(const char *text)
+{
+    struct in_addr address;
+
+    return inet_pton(AF_INET, text, &address) == 1;
+}
+
+/* With or without a zone, "fe80::1%eth0"; whether there is such an interface shows later. */
+static bool is_ipv6(const char *text)
+{
+    char host[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    size_t size = strcspn(text, "%");
+
+    if (size >= sizeof host || (text[size] == '%' && text[size + 1] == '\0'))
+        return false;
+    memcpy(host, text, size);
+    host[size] = '\0';
+    return inet_pton(AF_INET6, host, &address) == 1;
+}
+
+static bool is_address(const char *text)
+{
+    return strlen(text) < MAX_HOST && (is_ipv4(text) || is_ipv6(text));
+}
+
+static bool is_port(const char *text)
+{
+    unsigned port = 0;
+    size_t digits = strspn(text, "0123456789");
+
+    if (digits == 0 || digits > 5 || text[digits] != '\0' || (digits > 1 && text[0] == '0'))
+        return false;
+    for (; *text != '\0'; text++)
+        port = port * 10 + (unsigned)(*text - '0');
+    return port <= 65535;
+}
+
+/* "127.0.0.1:8080", "[::1]:8080", "unix:/run/sttpd.sock" */
+static bool is_listener(const char *text)
+{
+    char host[MAX_HOST];
+    bool in_brackets = text[0] == '[';
+
+    if (strncmp(text, "unix:", 5) == 0)
+        return text[5] == '/' && text[6] != '\0' && strlen(text + 5) <= STTP_MAX_SOCKET_PATH;
+    const char *end = strrchr(text, in_brackets ? ']' : ':');
+    if (end == NULL || (in_brackets && end[1] != ':'))
+        return false;
+    size_t size = (size_t)(end - text) - in_brackets;
+    if (size >= sizeof host)
+        return false;
+    memcpy(host, text + in_brackets, size);
+    host[size] = '\0';
+    return (in_brackets ? is_ipv6(host) : is_ipv4(host)) && is_port(end + 1 + in_brackets);
+}
+
+static const settings_option options[] = {
+    {
+        .key = "listen_address",
+        .alias = "address",
+        .letter = 'a',
+        .group = "Listening",
+        .argument = "ADDRESS",
+        .help = "IPv4 or IPv6 address to listen on",
+        .fallback = "0.0.0.0",
+        .kind = SETTINGS_TEXT,
+        .offset = MEMBER(listen_address),
+        .valid = is_address,
+        .expected = "a numeric IPv4 or IPv6 address such as 127.0.0.1 or ::1",
+    },
+    {
+        .key = "port",
+        .letter = 'p',
+        .group = "Listening",
+        .argument = "PORT",
+        .help = "TCP port to listen on, 0 takes a free one",
+        .fallback = "8080",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(port),
+        .maximum = 65535,
+    },
+    {
+        .key = "listen",
+        .group = "Listening",
+        .argument = "ADDRESS",
+        .help = "listen here in place of the address and the port above: HOST:PORT, [IPV6]:PORT or "
+                "unix:/PATH; repeat for several",
+        .kind = SETTINGS_LIST,
+        .offset = MEMBER(listen),
+        .maximum = MAX_LISTENERS,
+        .valid = is_listener,
+        .expected = "at most 64 addresses such as 127.0.0.1:8080, [::1]:8080 or "
+                    "unix:/run/sttpd.sock",
+    },
+    {
+        .key = "docroot",
+        .letter = 'd',
+        .group = "Storage",
+        .argument = "DIRECTORY",
+        .help = "where the texts are stored",
+        .fallback = "/var/sttp/files",
+        .kind = SETTINGS_TEXT,
+        .offset = MEMBER(docroot),
+        .expected = "the path of a directory",
+    },
+    {
+        .key = "durability",
+        .group = "Storage",
+        .argument = "WORD",
+        .help = "when an acknowledged change is on disk: before its answer, within about a second, "
+                "or when the kernel likes",
+        .fallback = "always",
+        .kind = SETTINGS_CHOICE,
+        .offset = MEMBER(durability),
+        .choices = durability_words,
+    },
+    {
+        .key = "storage_threads",
+        .group = "Storage",
+        .argument = "NUMBER",
+        .help = "storage operations under way at once",
+        .fallback = "64",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(storage_threads),
+        .minimum = 1,
+        .maximum = 1024,
+    },
+    {
+        .key = "storage_queue",
+        .group = "Storage",
+        .argument = "NUMBER",
+        .help = "storage operations that may wait, beyond it requests get 'server busy'",
+        .fallback = "4096",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(storage_queue),
+        .minimum = 1,
+        .maximum = 1000000,
+    },
+    {
+        .key = "threads",
+        .letter = 't',
+        .group = "Connections",
+        .argument = "NUMBER",
+        .help = "threads that serve connections, auto is one for each processor",
+        .fallback = "auto",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(threads),
+        .maximum = 1024,
+        .zero = "auto",
+    },
+    {
+        .key = "max_connections",
+        .group = "Connections",
+        .argument = "NUMBER",
+        .help = "connections at once, beyond it the one that is idle for longest makes room",
+        .fallback = "10000",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(max_connections),
+        .minimum = 1,
+        .maximum = MAX_CONNECTIONS,
+    },
+    {
+        .key = "max_connections_per_address",
+        .group = "Connections",
+        .argument = "NUMBER",
+        .help = "connections of one client address at once, auto is as max_connections",
+        .fallback = "auto",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(max_connections_per_address),
+        .minimum = 1,
+        .maximum = MAX_CONNECTIONS,
+        .zero = "auto",
+    },
+    {
+        .key = "max_in_flight",
+        .group = "Connections",
+        .argument = "NUMBER",
+        .help = "requests of one connection under way at once",
+        .fallback = "64",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(max_in_flight),
+        .minimum = 1,
+        .maximum = 65536,
+    },
+    {
+        .key = "idle_timeout",
+        .group = "Connections",
+        .argument = "DURATION",
+        .help = "close a connection that asks nothing for so long",
+        .fallback = "60s",
+        .kind = SETTINGS_DURATION,
+        .offset = MEMBER(idle_timeout),
+        .minimum = 10,
+        .maximum = DAY,
+    },
+    {
+        .key = "request_timeout",
+        .group = "Connections",
+        .argument = "DURATION",
+        .help = "close a connection that takes longer to send one request",
+        .fallback = "10s",
+        .kind = SETTINGS_DURATION,
+        .offset = MEMBER(request_timeout),
+        .minimum = 10,
+        .maximum = DAY,
+    },
+    {
+        .key = "send_timeout",
+        .group = "Connections",
+        .argument = "DURATION",
+        .help = "reset a connection that takes no byte of its answers for so long",
+        .fallback = "30s",
+        .kind = SETTINGS_DURATION,
+        .offset = MEMBER(send_timeout),
+        .minimum = 10,
+        .maximum = DAY,
+    },
+    {
+        .key = "stop_timeout",
+        .group = "Connections",
+        .argument = "DURATION",
+        .help = "at SIGTERM, time for what is under way before connections are cut",
+        .fallback = "10s",
+        .kind = SETTINGS_DURATION,
+        .offset = MEMBER(stop_timeout),
+        .minimum = 0,
+        .maximum = DAY,
+    },
+    {
+        .key = "cache.enabled",
+        .group = "Cache (checked and not used yet: this version has no cache)",
+        .argument = "BOOLEAN",
+        .help = "keep texts in memory",
+        .fallback = "true",
+        .kind = SETTINGS_BOOL,
+        .offset = MEMBER(cache_enabled),
+    },
+    {
+        .key = "cache.max_files",
+        .group = "Cache (checked and not used yet: this version has no cache)",
+        .argument = "NUMBER",
+        .help = "texts in the cache",
+        .fallback = "100",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(cache_max_files),
+        .minimum = 1,
+        .maximum = 100000000,
+    },
+    {
+        .key = "cache.max_size",
+        .group = "Cache (checked and not used yet: this version has no cache)",
+        .argument = "SIZE",
+        .help = "memory of the cache",
+        .fallback = "10485760",
+        .kind = SETTINGS_SIZE,
+        .offset = MEMBER(cache_max_size),
+        .minimum = 1024,
+        .maximum = 1ULL << 40,
+    },
+    {
+        .key = "cache.expiration",
+        .group = "Cache (checked and not used yet: this version has no cache)",
+        .argument = "DURATION",
+        .help = "age at which a text leaves the cache",
+        .fallback = "300",
+        .kind = SETTINGS_DURATION,
+        .offset = MEMBER(cache_expiration),
+        .minimum = 1,
+        .maximum = 365ULL * DAY,
+    },
+    {
+        .key = "log_level",
+        .group = "Log",
+        .argument = "WORD",
+        .help = "what is logged to standard error, and all that is more urgent",
+        .fallback = "info",
+        .kind = SETTINGS_CHOICE,
+        .offset = MEMBER(log_level),
+        .choices = log_level_words,
+    },
+};
+
+enum { OPTION_COUNT = sizeof options / sizeof options[0] };
+
+_Static_assert((int)OPTION_COUNT <= (int)SETTINGS_MAX_OPTIONS,
+               "the table is longer than the settings allow");
+
+const settings_program sttpd_program = {
+    .name = "sttpd",
+    .summary = "Server of the Short Text Transfer Protocol. Runs in the foreground and logs to\n"
+               "standard error; SIGTERM and SIGINT stop it, a second one stops it at once.",
+    .notes = "The key of a setting in the file is its long flag with '_' in place of '-';\n"
+             "--cache-max-files is max_files inside 'cache:'. A flag wins over the file.\n"
+             "Defaults stand in [brackets]. See sttpd(1) and sttpd.conf(5).\n"
+             "\n"
+             "Exit status: 0 after a stop, 1 where the settings file or the system is at\n"
+             "fault, 2 where the command line is.\n",
+    .options = options,
+    .option_count = OPTION_COUNT,
+};
+
+static bool add_default_listener(struct sttpd_options *values)
+{
+    char address[MAX_HOST + sizeof "[]:65535"];
+    bool in_brackets = is_ipv6(values->listen_address);
+    int size = snprintf(address, sizeof address, "%s%s%s:%u", in_brackets ? "[" : "",
+                        values->listen_address, in_brackets ? "]" : "", (unsigned)values->port);
+
+    return settings_list_add(&values->listen, address, (size_t)size);
+}
+
+/* The same address twice could only fail with "address in use", which would mislead. */
+static void check_duplicates(const settings_list *listen, settings_report *report)
+{
+    for (size_t i = 0; i < listen->count; i++) {
+        const char *colon = strrchr(listen->items[i], ':');
+        if (strcmp(colon, ":0") == 0)
+            continue;
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(listen->items[i], listen->items[j]) == 0)
+                settings_report_line(report, "listen: '%s' is given twice", listen->items[i]);
+        }
+    }
+}
+
+int sttpd_options_load(int argc, char *const *argv, struct sttpd_options *values,
+                       settings_command *command, settings_report *report)
+{
+    size_t before = report->count;
+    int status = settings_load(&sttpd_program, argc, argv, values, command, report);
+
+    if (status != 0)
+        return status;
+    if (settings_source_of(&sttpd_program, command, "listen") != SETTINGS_FROM_FLAG &&
+        (settings_source_of(&sttpd_program, command, "listen_address") == SETTINGS_FROM_FLAG ||
+         settings_source_of(&sttpd_program, command, "port") == SETTINGS_FROM_FLAG))
+        settings_list_clear(&values->listen);
+    if (values->listen.count == 0 && !add_default_listener(values))
+        settings_report_line(report, "%s: out of memory", sttpd_program.name);
+    check_duplicates(&values->listen, report);
+    return report->count == before ? 0 : 1;
+}
