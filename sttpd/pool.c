@@ -1,0 +1,199 @@
+/* One queue, one mutex, one condition. The number of places is counted apart, with an atomic, so
+ * that an operation can have one while it waits elsewhere (behind a change of its path) and is sure
+ * to be taken later.
+ *
+ * Threads that end on their own leave their handle in `ended`; the next one to end joins its
+ * predecessor, and pool_stop joins the last. So no thread outlives the pool, and there is never
+ * more than one to be joined. */
+#include "sttpd/pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* Operations keep what is large in memory of their own; the rest is a few paths. */
+enum { STACK_SIZE = 256 << 10 };
+
+struct pool {
+    struct pool_settings settings;
+    pthread_attr_t attributes;
+    atomic_uint taken;
+
+    pthread_mutex_t lock; /* of all that follows */
+    pthread_cond_t wake;  /* something waits, or the pool stops */
+    pthread_cond_t gone;  /* `running` became 0 */
+    store_operation *first;
+    store_operation **last;
+    unsigned waiting;
+    unsigned running; /* threads */
+    unsigned idle;    /* of these */
+    pthread_t ended;
+    bool has_ended;
+    bool stopping;
+};
+
+static bool init_conditions(pool *self)
+{
+    pthread_condattr_t monotonic;
+    if (pthread_condattr_init(&monotonic) != 0)
+        return false;
+    bool done = false;
+    if (pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+        pthread_cond_init(&self->wake, &monotonic) == 0) {
+        done = pthread_cond_init(&self->gone, NULL) == 0;
+        if (!done)
+            pthread_cond_destroy(&self->wake);
+    }
+    pthread_condattr_destroy(&monotonic);
+    return done;
+}
+
+pool *pool_create(const struct pool_settings *settings)
+{
+    pool *self = calloc(1, sizeof *self);
+    if (self == NULL)
+        return NULL;
+    self->settings = *settings;
+    self->last = &self->first;
+    if (pthread_attr_init(&self->attributes) != 0)
+        goto no_attributes;
+    if (pthread_attr_setstacksize(&self->attributes, STACK_SIZE) != 0 ||
+        pthread_mutex_init(&self->lock, NULL) != 0)
+        goto no_mutex;
+    if (init_conditions(self))
+        return self;
+    pthread_mutex_destroy(&self->lock);
+no_mutex:
+    pthread_attr_destroy(&self->attributes);
+no_attributes:
+    free(self);
+    return NULL;
+}
+
+bool pool_admit(pool *self)
+{
+    unsigned places = self->settings.threads + self->settings.queue;
+    unsigned taken = atomic_load(&self->taken);
+    do {
+        if (taken >= places)
+            return false;
+    } while (!atomic_compare_exchange_weak(&self->taken, &taken, taken + 1));
+    return true;
+}
+
+void pool_release(pool *self)
+{
+    atomic_fetch_sub(&self->taken, 1);
+}
+
+/* The next operation, or NULL where the thread is to end. The lock is held. */
+static store_operation *take(pool *self)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += self->settings.idle_timeout / 1000;
+    until.tv_nsec += (long)(self->settings.idle_timeout % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    int waited = 0;
+    self->idle++;
+    while (!self->stopping && self->first == NULL && waited != ETIMEDOUT)
+        waited = pthread_cond_timedwait(&self->wake, &self->lock, &until);
+    self->idle--;
+    if (self->stopping || self->first == NULL)
+        return NULL;
+    store_operation *operation = self->first;
+    self->first = operation->next;
+    if (self->first == NULL)
+        self->last = &self->first;
+    self->waiting--;
+    operation->next = NULL;
+    return operation;
+}
+
+/* Ends the calling thread's part in the pool: the lock is held, and given up. */
+static void end_thread(pool *self)
+{
+    pthread_t predecessor = self->ended;
+    bool has_predecessor = self->has_ended;
+    self->ended = pthread_self();
+    self->has_ended = true;
+    if (--self->running == 0)
+        pthread_cond_signal(&self->gone);
+    pthread_mutex_unlock(&self->lock);
+    if (has_predecessor)
+        pthread_join(predecessor, NULL);
+}
+
+static void *work(void *argument)
+{
+    pool *self = argument;
+    store_operation *operation;
+    pthread_mutex_lock(&self->lock);
+    while ((operation = take(self)) != NULL) {
+        pthread_mutex_unlock(&self->lock);
+        self->settings.run(self->settings.context, operation);
+        pthread_mutex_lock(&self->lock);
+    }
+    end_thread(self);
+    return NULL;
+}
+
+/* The lock is held. */
+static void start_thread(pool *self)
+{
+    sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&thread, &self->attributes, work, self) == 0)
+        self->running++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+bool pool_add(pool *self, store_operation *operation)
+{
+    pthread_mutex_lock(&self->lock);
+    if (!self->stopping && self->waiting >= self->idle && self->running < self->settings.threads)
+        start_thread(self);
+    bool taken = self->running > 0;
+    if (taken) {
+        operation->next = NULL;
+        *self->last = operation;
+        self->last = &operation->next;
+        self->waiting++;
+        pthread_cond_signal(&self->wake);
+    }
+    pthread_mutex_unlock(&self->lock);
+    return taken;
+}
+
+store_operation *pool_stop(pool *self)
+{
+    atomic_store(&self->taken, self->settings.threads + self->settings.queue);
+    pthread_mutex_lock(&self->lock);
+    self->stopping = true;
+    pthread_cond_broadcast(&self->wake);
+    while (self->running > 0)
+        pthread_cond_wait(&self->gone, &self->lock);
+    pthread_mutex_unlock(&self->lock);
+    if (self->has_ended)
+        pthread_join(self->ended, NULL);
+    return self->first;
+}
+
+void pool_destroy(pool *self)
+{
+    if (self == NULL)
+        return;
+    pthread_cond_destroy(&self->gone);
+    pthread_cond_destroy(&self->wake);
+    pthread_mutex_destroy(&self->lock);
+    pthread_attr_destroy(&self->attributes);
+    free(self);
+}

@@ -1,0 +1,43 @@
+/* The threads of a store: operations that may wait for storage run here. Threads are started when
+ * operations wait and none is idle, and end after some time without work. All signals are blocked
+ * in them. */
+#ifndef STTPD_POOL_H
+#define STTPD_POOL_H
+
+#include <stdbool.h>
+
+#include "sttpd/store.h"
+
+typedef struct pool pool;
+
+struct pool_settings {
+    unsigned threads;      /* at most so many; 1 or more */
+    unsigned queue;        /* operations that may wait besides those that the threads work on */
+    unsigned idle_timeout; /* milliseconds after which a thread without work ends */
+    /* Does the work, in a thread of the pool. */
+    void (*run)(void *context, store_operation *operation);
+    void *context;
+};
+
+/* NULL where memory is out. No thread is started yet. */
+pool *pool_create(const struct pool_settings *settings);
+
+/* Takes one of the `threads` + `queue` places. False where all are taken, or after pool_stop. Who
+ * has a place may wait for something else before pool_add. */
+bool pool_admit(pool *pool);
+
+/* Gives a place back; whoever took it does so when the operation has run. */
+void pool_release(pool *pool);
+
+/* Hands over an operation that has a place; `run` is called with it. False where no thread runs and
+ * none can be started: nothing was taken. */
+bool pool_add(pool *pool, store_operation *operation);
+
+/* Waits for the operations under way, ends the threads, and returns those that no thread had begun,
+ * linked by `next` in their order. Call it once. */
+store_operation *pool_stop(pool *pool);
+
+/* Frees the pool, after pool_stop. NULL is allowed. */
+void pool_destroy(pool *pool);
+
+#endif

@@ -1,0 +1,161 @@
+/* UPDATE and DELETE, and what they share with CREATE. The new text is written to a file of a
+ * reserved name in the same directory and synced; then one rename makes it visible; then the
+ * directory is synced. Up to the rename a failure leaves everything as it was. After it nobody can
+ * say what a crash would leave: the outcome is unknown. */
+#include "sttpd/store_fs_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+void fs_reserve_name(struct store_fs *fs, char name[FS_RESERVED_NAME])
+{
+    snprintf(name, FS_RESERVED_NAME, STTP_RESERVED_PREFIX "%016" PRIx64,
+             (uint64_t)atomic_fetch_add(&fs->unique, 1));
+}
+
+static int write_text(int fd, sttp_slice text)
+{
+    while (text.size > 0) {
+        ssize_t written = write(fd, text.data, text.size);
+        if (written == -1 && errno != EINTR)
+            return -1;
+        if (written > 0)
+            text = (sttp_slice){text.data + written, text.size - (size_t)written};
+    }
+    return 0;
+}
+
+/* A file system without modes gives each file the same one, and refuses to change it. */
+static int set_mode(int fd, mode_t mode)
+{
+    struct stat status;
+    if (fstat(fd, &status) == -1)
+        return -1;
+    return (status.st_mode & 0777) == mode ? 0 : fchmod(fd, mode);
+}
+
+int fs_new_file(int directory, const char *name, mode_t mode)
+{
+    return openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+}
+
+store_result fs_fill_file(struct store_fs *fs, int fd, sttp_slice text)
+{
+    store_result result = STORE_DONE;
+    if (write_text(fd, text) == -1 || fs_sync(fs, fd) == -1)
+        result = fs_result(errno);
+    int error = errno;
+    if (close(fd) == -1 && result == STORE_DONE)
+        result = fs_result(errno);
+    else
+        errno = error;
+    return result;
+}
+
+void fs_remove_file(int directory, const char *name)
+{
+    int error = errno;
+    unlinkat(directory, name, 0);
+    errno = error;
+}
+
+/* What stands at a name: STORE_DONE for a regular file. */
+static store_result check_target(int directory, const char *name, struct stat *status)
+{
+    if (fstatat(directory, name, status, AT_SYMLINK_NOFOLLOW) == -1)
+        return fs_is_absent(errno) ? STORE_NOT_FOUND : fs_result(errno);
+    if (S_ISDIR(status->st_mode))
+        return STORE_IS_DIRECTORY;
+    return S_ISREG(status->st_mode) ? STORE_DONE : STORE_NOT_FOUND;
+}
+
+static store_result write_successor(struct store_fs *fs, int directory, const char *name,
+                                    mode_t mode, sttp_slice text)
+{
+    int fd = fs_new_file(directory, name, 0600);
+    if (fd == -1)
+        return fs_result(errno);
+    if (set_mode(fd, mode) == 0)
+        return fs_fill_file(fs, fd, text);
+    store_result result = fs_result(errno);
+    fs_close(fd);
+    return result;
+}
+
+static store_result update_in(struct store_fs *fs, int directory, const char *name, sttp_slice text)
+{
+    struct stat status;
+    store_result result = check_target(directory, name, &status);
+    if (result != STORE_DONE)
+        return result;
+    /* The rename would not ask: it needs no right to write the file itself. */
+    if (faccessat(directory, name, W_OK, AT_EACCESS) == -1)
+        return fs_result(errno);
+    char successor[FS_RESERVED_NAME];
+    fs_reserve_name(fs, successor);
+    result = write_successor(fs, directory, successor, status.st_mode & 0777, text);
+    if (result == STORE_DONE && renameat(directory, successor, directory, name) == -1)
+        result = fs_result(errno);
+    if (result == STORE_DONE)
+        return fs_sync_visible(fs, directory);
+    fs_remove_file(directory, successor);
+    return result;
+}
+
+static int open_parent(struct store_fs *fs, const struct fs_path *path)
+{
+    struct fs_path parent;
+    fs_path_parent(path, &parent);
+    return fs_open(&fs->root, fs->root.fd, parent.text, O_RDONLY | O_DIRECTORY);
+}
+
+store_result fs_update(struct store_fs *fs, store_operation *operation)
+{
+    struct fs_path path;
+    if (!fs_path_set(&path, operation->path))
+        return STORE_NOT_FOUND;
+    int directory = open_parent(fs, &path);
+    if (directory == -1)
+        return fs_no_parent(errno);
+    const char *name = path.text + fs_path_name(&path);
+    store_result result = update_in(fs, directory, name, operation->text);
+    fs_close(directory);
+    operation->contents = operation->text;
+    return result;
+}
+
+static store_result delete_in(struct store_fs *fs, int directory, const char *name,
+                              bool final_slash)
+{
+    struct stat status;
+    store_result result = check_target(directory, name, &status);
+    if (final_slash && result == STORE_DONE)
+        return STORE_IS_FILE;
+    bool is_directory = final_slash && result == STORE_IS_DIRECTORY;
+    if (result != STORE_DONE && !is_directory)
+        return result;
+    if (unlinkat(directory, name, is_directory ? AT_REMOVEDIR : 0) == 0)
+        return fs_sync_visible(fs, directory);
+    if (errno == ENOTEMPTY || errno == EEXIST)
+        return STORE_NOT_EMPTY;
+    return fs_is_absent(errno) ? STORE_NOT_FOUND : fs_result(errno);
+}
+
+store_result fs_delete(struct store_fs *fs, store_operation *operation)
+{
+    struct fs_path path;
+    if (!fs_path_set(&path, operation->path))
+        return STORE_NOT_FOUND;
+    if (path.size == 0)
+        return STORE_IS_ROOT;
+    int directory = open_parent(fs, &path);
+    if (directory == -1)
+        return fs_no_parent(errno);
+    bool final_slash = operation->path.data[operation->path.size - 1] == '/';
+    store_result result = delete_in(fs, directory, path.text + fs_path_name(&path), final_slash);
+    fs_close(directory);
+    return result;
+}

@@ -1,0 +1,237 @@
+/* CREATE. A new file is written under a reserved name beside its target and made visible by one
+ * rename that never replaces anything. Where directories are missing, all of them are made, with
+ * the file in them, inside one directory of a reserved name, and the topmost is renamed:
+ *
+ *     CREATE /a/b/c/f, only /a there:   a/.sttp-1/c/f  -- one rename -->  a/b/c/f
+ *
+ * So a failure leaves no empty directories behind, and nobody sees half of it. If somebody else was
+ * faster with the same directory, ours is removed and the work starts over deeper. */
+#include "sttpd/store_fs_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Each time somebody made or removed a directory of the path at the wrong moment. */
+enum { MAX_TRIES = 64 };
+
+struct creation {
+    struct store_fs *fs;
+    sttp_slice text;
+    struct fs_path path;
+    int base;         /* the deepest directory of the path that is there */
+    const char *rest; /* what follows it in the path: "f", or "b/c/f" */
+    bool again;       /* the result is void: look again at what is there */
+};
+
+/* A result of work in a directory that may have been removed meanwhile. */
+static store_result failed(struct creation *creation)
+{
+    creation->again = errno == ENOENT;
+    return fs_result(errno);
+}
+
+/* A result of making a directory. */
+static store_result failed_directory(struct creation *creation)
+{
+    store_result result = failed(creation);
+    return result == STORE_DENIED ? STORE_CANNOT_CREATE_PATH : result;
+}
+
+static store_result open_base(struct creation *creation)
+{
+    struct fs_path above = creation->path;
+    do {
+        struct fs_path below = above;
+        fs_path_parent(&below, &above);
+        creation->base =
+            fs_open(&creation->fs->root, creation->fs->root.fd, above.text, O_RDONLY | O_DIRECTORY);
+    } while (creation->base == -1 && errno == ENOENT && above.size > 0);
+    if (creation->base == -1)
+        return fs_is_absent(errno) ? STORE_CANNOT_CREATE_PATH : fs_result(errno);
+    creation->rest = creation->path.text + above.size + (above.size > 0);
+    return STORE_DONE;
+}
+
+static store_result check_free(struct creation *creation)
+{
+    struct stat status;
+    if (fstatat(creation->base, creation->rest, &status, AT_SYMLINK_NOFOLLOW) == -1)
+        return errno == ENOENT ? STORE_DONE : fs_result(errno);
+    if (S_ISREG(status.st_mode))
+        return STORE_EXISTS;
+    return S_ISDIR(status.st_mode) ? STORE_IS_DIRECTORY : STORE_NOT_A_FILE;
+}
+
+/* Renames without replacing. -1 with ENOSYS where the file system cannot. */
+static int rename_exclusively(struct creation *creation, const char *from, const char *to)
+{
+    if (!atomic_load(&creation->fs->plain_rename)) {
+        if (renameat2(creation->base, from, creation->base, to, RENAME_NOREPLACE) == 0)
+            return 0;
+        if (errno != EINVAL && errno != ENOSYS)
+            return -1;
+        atomic_store(&creation->fs->plain_rename, true);
+    }
+    errno = ENOSYS;
+    return -1;
+}
+
+/* Makes the file visible. -1 and EEXIST where something has the name. */
+static int publish_file(struct creation *creation, const char *reserved)
+{
+    int done = rename_exclusively(creation, reserved, creation->rest);
+    if (done == 0 || errno != ENOSYS)
+        return done;
+    if (linkat(creation->base, reserved, creation->base, creation->rest, 0) == -1)
+        return -1;
+    fs_remove_file(creation->base, reserved);
+    return 0;
+}
+
+static store_result create_file(struct creation *creation)
+{
+    store_result result = check_free(creation);
+    if (result != STORE_DONE)
+        return result;
+    char reserved[FS_RESERVED_NAME];
+    fs_reserve_name(creation->fs, reserved);
+    int fd = fs_new_file(creation->base, reserved, 0666);
+    if (fd == -1)
+        return failed(creation);
+    result = fs_fill_file(creation->fs, fd, creation->text);
+    if (result == STORE_DONE && publish_file(creation, reserved) == -1) {
+        creation->again = errno == EEXIST;
+        result = fs_result(errno);
+    }
+    if (result == STORE_DONE)
+        return fs_sync_visible(creation->fs, creation->base);
+    fs_remove_file(creation->base, reserved);
+    return result;
+}
+
+/* Makes a directory and opens it. */
+static int make_directory(int parent, const char *name)
+{
+    if (mkdirat(parent, name, 0777) == -1)
+        return -1;
+    return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* Syncs `depth` directories, from the innermost one up; takes the descriptor. The file's sync has
+ * written most of it: what is left is cheap in this order. */
+static int sync_upwards(struct store_fs *fs, int directory, unsigned depth)
+{
+    while (fs_sync(fs, directory) == 0) {
+        if (--depth == 0) {
+            fs_close(directory);
+            return 0;
+        }
+        int above = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fs_close(directory);
+        if (above == -1)
+            return -1;
+        directory = above;
+    }
+    fs_close(directory);
+    return -1;
+}
+
+/* Makes all that is missing, in a directory of a reserved name. */
+static store_result build_tree(struct creation *creation, const char *reserved)
+{
+    int directory = make_directory(creation->base, reserved);
+    if (directory == -1)
+        return failed_directory(creation);
+    unsigned depth = 1;
+    const char *name = strchr(creation->rest, '/') + 1;
+    for (const char *slash; (slash = strchr(name, '/')) != NULL; name = slash + 1, depth++) {
+        char segment[STTP_MAX_PATH + 1];
+        snprintf(segment, sizeof segment, "%.*s", (int)(slash - name), name);
+        int below = make_directory(directory, segment);
+        fs_close(directory);
+        if (below == -1)
+            return failed_directory(creation);
+        directory = below;
+    }
+    int fd = fs_new_file(directory, name, 0666);
+    store_result result =
+        fd == -1 ? failed(creation) : fs_fill_file(creation->fs, fd, creation->text);
+    if (result != STORE_DONE)
+        fs_close(directory);
+    else if (sync_upwards(creation->fs, directory, depth) == -1)
+        result = fs_result(errno);
+    return result;
+}
+
+/* Makes the tree visible. A rename of a directory replaces at most an empty directory, which is as
+ * good as none. */
+static int publish_tree(struct creation *creation, const char *reserved, const char *top)
+{
+    int done = rename_exclusively(creation, reserved, top);
+    if (done == 0 || errno != ENOSYS)
+        return done;
+    return renameat(creation->base, reserved, creation->base, top);
+}
+
+static store_result show_tree(struct creation *creation, const char *reserved)
+{
+    size_t size = (size_t)(strchrnul(creation->rest, '/') - creation->path.text);
+    struct fs_path top = {.size = size};
+    memcpy(top.text, creation->path.text, size);
+    struct fs_making making = {.path = {top.text, size}};
+    store_result result = STORE_DONE;
+    fs_making_begin(creation->fs, &making);
+    if (publish_tree(creation, reserved, top.text + fs_path_name(&top)) == -1) {
+        creation->again = errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR;
+        result = fs_result(errno);
+    } else {
+        result = fs_sync_visible(creation->fs, creation->base);
+    }
+    fs_making_end(creation->fs, &making);
+    return result;
+}
+
+static store_result create_tree(struct creation *creation)
+{
+    char reserved[FS_RESERVED_NAME];
+    fs_reserve_name(creation->fs, reserved);
+    store_result result = build_tree(creation, reserved);
+    if (result == STORE_DONE)
+        result = show_tree(creation, reserved);
+    if (result != STORE_DONE && result != STORE_OUTCOME_UNKNOWN) {
+        int error = errno;
+        fs_remove_tree(&creation->fs->root, creation->base, reserved);
+        errno = error;
+    }
+    return result;
+}
+
+static store_result try_create(struct creation *creation)
+{
+    creation->again = false;
+    store_result result = open_base(creation);
+    if (result != STORE_DONE)
+        return result;
+    bool in_making = fs_is_in_making(creation->fs, &creation->path);
+    result = strchr(creation->rest, '/') == NULL ? create_file(creation) : create_tree(creation);
+    if (result == STORE_DONE && in_making)
+        result = fs_sync_ancestors(creation->fs, &creation->path);
+    fs_close(creation->base);
+    return result;
+}
+
+store_result fs_create(struct store_fs *fs, store_operation *operation)
+{
+    struct creation creation = {.fs = fs, .text = operation->text};
+    if (!fs_path_set(&creation.path, operation->path))
+        return STORE_CANNOT_CREATE_PATH;
+    store_result result;
+    unsigned tries = 0;
+    do
+        result = try_create(&creation);
+    while (creation.again && ++tries < MAX_TRIES);
+    return result;
+}

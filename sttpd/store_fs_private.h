@@ -1,0 +1,190 @@
+/* What the files of the file system store share. Convention: a function that returns a store_result
+ * leaves errno as it was at the failure that the result speaks of. */
+#ifndef STTPD_STORE_FS_PRIVATE_H
+#define STTPD_STORE_FS_PRIVATE_H
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "sttpd/path_queue.h"
+#include "sttpd/pool.h"
+#include "sttpd/store_fs.h"
+
+/* The document root, and how names below it are resolved. */
+struct fs_root {
+    int fd;
+    bool walk;   /* the kernel has no openat2: component by component */
+    bool cached; /* it has RESOLVE_CACHED */
+};
+
+/* A request's path, relative to the root: no slash at either end, "" for the root itself. */
+struct fs_path {
+    size_t size;
+    char text[STTP_MAX_PATH + 1]; /* ended by a zero byte */
+};
+
+/* Directories that a CREATE has made visible and not yet synced. Lives on the stack of its thread.
+ */
+struct fs_making {
+    struct fs_making *next;
+    sttp_slice path; /* of the topmost one, as in fs_path */
+};
+
+/* The thread that syncs once a second (STORE_DURABILITY_INTERVAL). */
+struct fs_syncer {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool started;
+    bool stopping;       /* under the lock */
+    atomic_bool changed; /* since the last sync */
+    atomic_int failure;  /* errno of a sync, until a change has told it */
+};
+
+struct store_fs {
+    store base; /* first: a store * of this kind is a struct store_fs * */
+    struct fs_root root;
+    enum store_durability durability;
+    pool *pool;
+    path_queue *paths;
+    atomic_bool closing;
+    atomic_bool plain_rename;     /* the file system has no RENAME_NOREPLACE */
+    atomic_uint_least64_t unique; /* the next reserved name */
+    pthread_mutex_t making_lock;  /* of the next */
+    struct fs_making *making;
+    struct fs_syncer syncer;
+};
+
+/* ---- store_fs_root.c: names and descriptors ---- */
+
+/* Opens the document root; 0, or an errno. */
+int fs_root_open(struct fs_root *root, const char *docroot);
+
+/* close(2) that leaves errno alone. Negative descriptors are ignored. */
+void fs_close(int fd);
+
+/* The path of a request. Its data may be longer than a path can be: then ENAMETOOLONG and false. */
+bool fs_path_set(struct fs_path *path, sttp_slice text);
+
+/* The offset of the last segment. */
+size_t fs_path_name(const struct fs_path *path);
+
+/* The parent directory of a path. */
+void fs_path_parent(const struct fs_path *path, struct fs_path *parent);
+
+/* Opens `path`, relative to the directory `base`, "" for that directory itself. Symbolic links are
+ * never followed, neither at the end nor on the way, and nothing above `base` can be named. Adds
+ * O_CLOEXEC and O_NOFOLLOW. -1 and errno on failure. */
+int fs_open(const struct fs_root *root, int base, const char *path, int flags);
+
+/* The same below the root without waiting for storage; EAGAIN where that cannot be. */
+int fs_open_cached(const struct fs_root *root, const char *path, int flags);
+
+/* What an errno means where nothing more is known of it. */
+store_result fs_result(int error);
+
+/* Whether an open failed because there is nothing of that kind: neither want of permission nor a
+ * failure. */
+bool fs_is_absent(int error);
+
+/* What to say of a directory that was to be opened as the parent of a target. */
+store_result fs_no_parent(int error);
+
+/* Why `path` could not be opened as a file (or, for `directory`, as a directory), given the errno
+ * of that. */
+store_result fs_explain(const struct fs_root *root, const struct fs_path *path, bool directory,
+                        int error);
+
+/* ---- store_fs_text.c: reading texts ---- */
+
+enum { FS_TEXT_ROOM = STTP_MAX_CONTENTS_BYTES + 2 };
+
+/* Opens a name in a directory and reads its text into `buffer` of FS_TEXT_ROOM bytes. */
+store_result fs_read_text(const struct fs_root *root, int base, const char *name, char *buffer,
+                          sttp_slice *text);
+
+store_result fs_show(struct store_fs *fs, store_operation *operation);
+
+/* SHOW without waiting for storage; false where that cannot be, and the operation is untouched but
+ * for its room. */
+bool fs_show_now(struct store_fs *fs, store_operation *operation);
+
+/* ---- store_fs_change.c, store_fs_create.c: changes ---- */
+
+/* Reserved names: the prefix and 16 hex digits. */
+enum { FS_RESERVED_NAME = 32 };
+void fs_reserve_name(struct store_fs *fs, char name[FS_RESERVED_NAME]);
+
+/* Makes a new empty file, for writing. -1 and errno on failure. */
+int fs_new_file(int directory, const char *name, mode_t mode);
+
+/* Writes the text of a new file, syncs and closes it. */
+store_result fs_fill_file(struct store_fs *fs, int fd, sttp_slice text);
+
+/* Removes a file that was not needed or failed; errno stays. */
+void fs_remove_file(int directory, const char *name);
+
+store_result fs_create(struct store_fs *fs, store_operation *operation);
+store_result fs_update(struct store_fs *fs, store_operation *operation);
+store_result fs_delete(struct store_fs *fs, store_operation *operation);
+
+/* ---- store_fs_sync.c: durability ---- */
+
+/* Does for a changed file or directory what `durability` asks for. -1 and errno on failure; that is
+ * final: a later sync of the same data could succeed without having written them. */
+int fs_sync(struct store_fs *fs, int fd);
+
+/* Syncs a directory after a change in it became visible. */
+store_result fs_sync_visible(struct store_fs *fs, int directory);
+
+/* Tells others that directories become visible that are not yet synced, and that they are. */
+void fs_making_begin(struct store_fs *fs, struct fs_making *making);
+void fs_making_end(struct store_fs *fs, struct fs_making *making);
+
+/* Whether a directory above `path` is one of those. */
+bool fs_is_in_making(struct store_fs *fs, const struct fs_path *path);
+
+/* Syncs all directories above the parent of `path`. */
+store_result fs_sync_ancestors(struct store_fs *fs, const struct fs_path *path);
+
+/* Starts and ends the thread of STORE_DURABILITY_INTERVAL; 0 or an errno. */
+int fs_syncer_start(struct store_fs *fs);
+void fs_syncer_stop(struct store_fs *fs);
+
+/* ---- store_fs_directory.c: reading directories ---- */
+
+/* NULL and errno on failure. `path` as for fs_open. */
+DIR *fs_directory_open(const struct fs_root *root, int base, const char *path);
+
+/* errno stays. */
+void fs_directory_close(DIR *stream);
+
+/* The next entry that is neither "." nor ".."; NULL at the end, with errno 0, and on failure. */
+const struct dirent *fs_directory_next(DIR *stream);
+
+/* S_IFREG or S_IFDIR; 0 for all else and for what has vanished. */
+mode_t fs_entry_type(DIR *stream, const struct dirent *entry);
+
+/* ---- store_fs_list.c ---- */
+
+store_result fs_list(struct store_fs *fs, store_operation *operation);
+
+/* ---- store_fs_clean.c: what was left unfinished ---- */
+
+/* Removes a directory of a reserved name with all that is in it. 0, or an errno. */
+int fs_remove_tree(const struct fs_root *root, int base, const char *name);
+
+struct fs_leftovers {
+    unsigned removed;
+    unsigned failures; /* names or directories that could not be removed or read */
+    int error;         /* errno of the first of them */
+};
+
+/* Removes everything of a reserved name below the root. */
+void fs_remove_leftovers(const struct fs_root *root, struct fs_leftovers *leftovers);
+
+#endif

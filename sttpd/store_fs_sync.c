@@ -1,0 +1,156 @@
+/* Durability. `always`: each change syncs its file and its directories; the kernel lets those that
+ * wait together share one commit of its journal. `interval`: a thread syncs the file system once a
+ * second if something changed.
+ *
+ * One thing spans changes: a CREATE that made directories syncs the directory above them after they
+ * became visible, and another CREATE may meanwhile put a file into them. That one would promise
+ * what a power cut could take back with the directories. So those that are not yet synced are
+ * known, and whoever works below one syncs all directories above its own, too. */
+#include "sttpd/store_fs_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+int fs_sync(struct store_fs *fs, int fd)
+{
+    if (fs->durability == STORE_DURABILITY_ALWAYS)
+        return fsync(fd);
+    if (fs->durability == STORE_DURABILITY_INTERVAL)
+        atomic_store(&fs->syncer.changed, true);
+    return 0;
+}
+
+store_result fs_sync_visible(struct store_fs *fs, int directory)
+{
+    return fs_sync(fs, directory) == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
+}
+
+void fs_making_begin(struct store_fs *fs, struct fs_making *making)
+{
+    pthread_mutex_lock(&fs->making_lock);
+    making->next = fs->making;
+    fs->making = making;
+    pthread_mutex_unlock(&fs->making_lock);
+}
+
+void fs_making_end(struct store_fs *fs, struct fs_making *making)
+{
+    pthread_mutex_lock(&fs->making_lock);
+    struct fs_making **link = &fs->making;
+    while (*link != making)
+        link = &(*link)->next;
+    *link = making->next;
+    pthread_mutex_unlock(&fs->making_lock);
+}
+
+bool fs_is_in_making(struct store_fs *fs, const struct fs_path *path)
+{
+    bool found = false;
+    pthread_mutex_lock(&fs->making_lock);
+    for (const struct fs_making *making = fs->making; making != NULL && !found;
+         making = making->next) {
+        size_t size = making->path.size;
+        found = path->size > size && path->text[size] == '/' &&
+                memcmp(path->text, making->path.data, size) == 0;
+    }
+    pthread_mutex_unlock(&fs->making_lock);
+    return found;
+}
+
+store_result fs_sync_ancestors(struct store_fs *fs, const struct fs_path *path)
+{
+    struct fs_path above;
+    fs_path_parent(path, &above);
+    store_result result = STORE_DONE;
+    while (above.size > 0 && result == STORE_DONE) {
+        size_t name = fs_path_name(&above);
+        above.size = name == 0 ? 0 : name - 1;
+        above.text[above.size] = '\0';
+        int fd = fs_open(&fs->root, fs->root.fd, above.text, O_RDONLY | O_DIRECTORY);
+        result = fd == -1 ? STORE_OUTCOME_UNKNOWN : fs_sync_visible(fs, fd);
+        fs_close(fd);
+    }
+    return result;
+}
+
+static void sync_changes(struct store_fs *fs)
+{
+    if (atomic_exchange(&fs->syncer.changed, false) && syncfs(fs->root.fd) == -1)
+        atomic_store(&fs->syncer.failure, errno);
+}
+
+static void *run_syncer(void *argument)
+{
+    struct store_fs *fs = argument;
+    struct fs_syncer *syncer = &fs->syncer;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    pthread_mutex_lock(&syncer->lock);
+    bool stopping;
+    do {
+        until.tv_sec++;
+        int waited = 0;
+        while (!syncer->stopping && waited != ETIMEDOUT)
+            waited = pthread_cond_timedwait(&syncer->wake, &syncer->lock, &until);
+        stopping = syncer->stopping;
+        pthread_mutex_unlock(&syncer->lock);
+        sync_changes(fs);
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        pthread_mutex_lock(&syncer->lock);
+    } while (!stopping);
+    pthread_mutex_unlock(&syncer->lock);
+    return NULL;
+}
+
+/* Signals are the business of the daemon's main thread. */
+static int start_thread(struct store_fs *fs)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&fs->syncer.thread, NULL, run_syncer, fs);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+int fs_syncer_start(struct store_fs *fs)
+{
+    struct fs_syncer *syncer = &fs->syncer;
+    if (fs->durability != STORE_DURABILITY_INTERVAL)
+        return 0;
+    pthread_condattr_t monotonic;
+    int error = pthread_condattr_init(&monotonic);
+    if (error != 0)
+        return error;
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    error = pthread_cond_init(&syncer->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (error != 0)
+        return error;
+    pthread_mutex_init(&syncer->lock, NULL);
+    error = start_thread(fs);
+    syncer->started = error == 0;
+    if (error != 0) {
+        pthread_mutex_destroy(&syncer->lock);
+        pthread_cond_destroy(&syncer->wake);
+    }
+    return error;
+}
+
+void fs_syncer_stop(struct store_fs *fs)
+{
+    struct fs_syncer *syncer = &fs->syncer;
+    if (!syncer->started)
+        return;
+    pthread_mutex_lock(&syncer->lock);
+    syncer->stopping = true;
+    pthread_cond_signal(&syncer->wake);
+    pthread_mutex_unlock(&syncer->lock);
+    pthread_join(syncer->thread, NULL);
+    pthread_mutex_destroy(&syncer->lock);
+    pthread_cond_destroy(&syncer->wake);
+}
