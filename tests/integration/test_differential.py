@@ -1,7 +1,10 @@
 """Random sessions on sttpd and on the reference must give the same bytes, messages apart.
 
-Without a cache each session has an empty store. With a cache the sessions of a group run one after
-another on one server, on the store that the earlier ones left: that is where a stale answer shows.
+Either each session has an empty store, or the sessions of a group run one after another on one
+server and on the store that the earlier ones left: that is where a stale answer would show.
+Connections that are busy at once each have a directory of their own, so that the order between them
+cannot be seen.
+
 STTP_SEED and STTP_SESSIONS override the seed and the number of sessions. A mismatch is printed as
 the smallest history of sessions that was found to show it."""
 
@@ -9,6 +12,7 @@ import os
 import random
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import Server, exchange, run_tests
 from reference import HTTP_ANSWER, MESSAGE, Reference
@@ -20,7 +24,8 @@ GROUP = 15
 MAX_TRIALS = 250
 
 NO_CACHE = "cache:\n  enabled: false\n"
-TINY_CACHE = "cache:\n  enabled: true\n  max_files: 3\n"
+SMALL_CACHE = "cache:\n  enabled: true\n  max_files: 3\n"
+CONNECTIONS = 8
 
 EMOJI = "\U0001f600"
 PLAIN = ["a", "b", "a.txt", "d", "d-x", "d.txt", "B", "é", ".profile", "a,b", "%41", "10", "9"]
@@ -125,6 +130,15 @@ class Generator:
         if self.chance(0.006):
             line = line + b" " + b"y" * (self.random.randrange(4090, 4100) - len(line))
         return line + (b"\r\n" if self.chance(0.1) else b"\n")
+
+    def lines_below(self, directory):
+        """Some requests whose targets all stand below a directory."""
+        lines = []
+        while len(lines) < MAX_REQUESTS:
+            line = self.line().replace(b" /", b" " + directory.encode() + b"/", 1)
+            if line.split(b" ")[1].startswith(directory.encode() + b"/"):
+                lines.append(line + b"\n")
+        return lines
 
     def session(self):
         requests = [self.request() for _ in range(self.random.randrange(1, MAX_REQUESTS + 1))]
@@ -237,16 +251,31 @@ def run(config, first, count, group, clear):
             server.__exit__(sys.exc_info()[0], None, None)
 
 
-def test_without_cache():
+def test_empty_stores():
     run(NO_CACHE, 0, SESSIONS // 2, 1, clear=True)
 
 
-def test_with_cache():
+def test_kept_store():
     run(None, SESSIONS // 2, SESSIONS // 4, GROUP, clear=False)
 
 
-def test_with_cache_of_three_files():
-    run(TINY_CACHE, SESSIONS * 3 // 4, SESSIONS - SESSIONS * 3 // 4, GROUP, clear=False)
+def test_kept_store_and_a_small_cache():
+    run(SMALL_CACHE, SESSIONS * 3 // 4, SESSIONS - SESSIONS * 3 // 4, GROUP, clear=False)
+
+
+def test_busy_at_once():
+    rounds = max(1, SESSIONS // 30)
+    with Server("--threads", "4") as server, ThreadPoolExecutor(CONNECTIONS) as pool:
+        references = [Reference() for _ in range(CONNECTIONS)]
+        for number in range(rounds):
+            sent = [b"".join(Generator(f"{SEED}/{number}/{i}").lines_below(f"/c{i}"))
+                    for i in range(CONNECTIONS)]
+            received = pool.map(lambda data: exchange(server.address, data), sent)
+            for i, got in enumerate(received):
+                expected = references[i].session(sent[i])
+                assert same(got, expected), \
+                    f"seed {SEED}, round {number}, connection {i}: {sent[i]!r}\n" \
+                    f"  reference {expected!r}\n  sttpd     {got!r}"
 
 
 if __name__ == "__main__":

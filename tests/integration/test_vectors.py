@@ -70,16 +70,16 @@ def test_reference():
         assert got == expect, f"{name}:\n  expected {expect!r}\n  reference {got!r}"
 
 
-def test_whole_without_cache():
-    run_vectors(NO_CACHE, "whole, without cache", None, fresh_server=False)
+def test_whole():
+    run_vectors(NO_CACHE, "whole", None, fresh_server=False)
 
 
 def test_byte_by_byte():
     run_vectors(NO_CACHE, "byte by byte", 1, fresh_server=False)
 
 
-def test_whole_with_cache():
-    run_vectors(None, "whole, with the default cache", None, fresh_server=True)
+def test_whole_with_default_settings():
+    run_vectors(None, "whole, default settings", None, fresh_server=True)
 
 
 if __name__ == "__main__":
