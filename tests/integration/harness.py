@@ -91,7 +91,7 @@ class Server:
         self.process = None
 
     def _program(self, user):
-        """sttpd, in a place where `user` may run it: the build directory may be closed to others."""
+        """sttpd, in a place where `user` may run it: the build may be closed to others."""
         if user is None:
             return BIN / "sttpd"
         os.chown(self.docroot, user, user)

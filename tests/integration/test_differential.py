@@ -57,7 +57,7 @@ class Generator:
         return self.random.choice(choices)
 
     def path(self, action):
-        """Mostly a path that was used before, or one beside, above or below it: so requests meet."""
+        """Mostly a path used before, or one beside, above or below it: so requests meet."""
         if self.chance(0.35 if action == "CREATE" else 0.08):
             self.used.append(self.new_path())
             return self.used[-1]

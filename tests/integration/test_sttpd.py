@@ -1,4 +1,4 @@
-"""sttpd as a whole: listeners, signals, HTTP by mistake, timeouts, what it logs, and a document root
+"""sttpd as a whole: listeners, signals, HTTP by mistake, timeouts, the log, and a document root
 that people have put things into by hand (docs/protocol.md, section 5)."""
 
 import contextlib
