@@ -1,0 +1,305 @@
+/* Accepting connections within the limits.
+ *
+ * Each worker accepts from sockets of its own. A new connection passes the limit of its address,
+ * then needs a place among max_connections. Where all are taken, the connection that is idle for
+ * longest on any worker makes room: its worker is asked by mailbox and answers when it is done. In
+ * the meantime the new connection is the worker's guest, and nothing more is accepted. Where no
+ * connection is idle, or where descriptors or memory are out, accepting pauses for a moment too:
+ * the queue of the kernel is the queue for those who come. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "memory.h"
+
+enum {
+    ACCEPTS_PER_EVENT = 64,
+    PAUSE = 100 /* milliseconds */
+};
+
+/* ---- making room ---- */
+
+enum room { ROOM_MADE, ROOM_ASKED_FOR, ROOM_NONE };
+
+/* Closes the longest idle connection of this worker. One whose next request has just come is not
+ * idle, though the worker has not read it yet. */
+static bool close_longest_idle(struct sttp__worker *worker)
+{
+    struct sttp__connection *connection;
+    int looks = ACCEPTS_PER_EVENT;
+    TAILQ_FOREACH(connection, &worker->by_timeout[STTP__TIMEOUT_IDLE], in_timeouts)
+    {
+        if (!sttp__connection_has_input(connection)) {
+            sttp__connection_close(connection, STTP_CLOSE_MAKE_ROOM);
+            return true;
+        }
+        if (--looks == 0)
+            break;
+    }
+    return false;
+}
+
+static struct sttp__worker *longest_idle(sttp_server *server)
+{
+    struct sttp__worker *found = NULL;
+    uint64_t oldest = UINT64_MAX;
+    for (unsigned i = 0; i < server->options.workers; i++) {
+        struct sttp__worker *worker = &server->workers[i];
+        uint64_t since = atomic_load_explicit(&worker->idle_since, memory_order_relaxed);
+        if (since < oldest) {
+            oldest = since;
+            found = worker;
+        }
+    }
+    return found;
+}
+
+static enum room make_room(struct sttp__worker *worker)
+{
+    if (worker->room_asked)
+        return ROOM_ASKED_FOR;
+    struct sttp__worker *other = longest_idle(worker->server);
+    if (other == NULL)
+        return ROOM_NONE;
+    if (other == worker)
+        return close_longest_idle(worker) ? ROOM_MADE : ROOM_NONE;
+    worker->room_request.message.kind = STTP__MESSAGE_MAKE_ROOM;
+    worker->room_request.asker = worker;
+    worker->room_asked = sttp__mailbox_post(other->mailbox, &worker->room_request.message);
+    return worker->room_asked ? ROOM_ASKED_FOR : ROOM_NONE;
+}
+
+void sttp__room_message(struct sttp__worker *worker, struct sttp__message *message)
+{
+    if (message->kind == STTP__MESSAGE_ROOM_MADE) {
+        worker->room_asked = false;
+        if (worker->resume_at != 0)
+            sttp__acceptors_resume(worker);
+        return;
+    }
+    struct sttp__room_request *request = (struct sttp__room_request *)message;
+    close_longest_idle(worker);
+    message->kind = STTP__MESSAGE_ROOM_MADE;
+    sttp__mailbox_post(request->asker->mailbox, message);
+}
+
+/* ---- pausing ---- */
+
+static void pause_accepting(struct sttp__acceptor *acceptor, enum room room,
+                            sttp_close_reason reason, int system_errno)
+{
+    struct sttp__worker *worker = acceptor->worker;
+    for (size_t i = 0; i < worker->acceptor_count; i++)
+        event_del(&worker->acceptors[i].event);
+    worker->resume_at = worker->now + PAUSE;
+    sttp__worker_arm(worker, worker->resume_at);
+    if (room != ROOM_NONE || worker->pause_noticed)
+        return;
+    worker->pause_noticed = true;
+    sttp__notify(worker->server,
+                 &(sttp_notice){.kind = STTP_NOTICE_ACCEPT_PAUSED,
+                                .listener = acceptor->listener->address,
+                                .reason = reason,
+                                .system_errno = system_errno},
+                 NULL);
+}
+
+/* ---- admitting ---- */
+
+static bool take_place(sttp_server *server)
+{
+    unsigned taken = atomic_load(&server->connections);
+    while (taken < server->options.max_connections)
+        if (atomic_compare_exchange_weak(&server->connections, &taken, taken + 1))
+            return true;
+    return false;
+}
+
+static void refuse(const struct sttp__guest *guest, sttp_close_reason reason)
+{
+    sttp_server *server = guest->acceptor->worker->server;
+    close(guest->fd);
+    if (guest->counted)
+        sttp__address_count_remove(server->addresses, &guest->peer);
+    sttp__notify(server,
+                 &(sttp_notice){.kind = STTP_NOTICE_REFUSED,
+                                .listener = guest->acceptor->listener->address,
+                                .reason = reason},
+                 &guest->peer);
+}
+
+/* Makes the guest a connection, or refuses it, or lets it wait; false where it has to wait. */
+static bool admit(struct sttp__guest guest)
+{
+    struct sttp__acceptor *acceptor = guest.acceptor;
+    struct sttp__worker *worker = acceptor->worker;
+    enum room room = ROOM_MADE;
+    bool placed = take_place(worker->server);
+    if (!placed) {
+        room = make_room(worker);
+        placed = room == ROOM_MADE && take_place(worker->server);
+    }
+    if (!placed) {
+        worker->guest = guest;
+        pause_accepting(acceptor, room, STTP_CLOSE_TOO_MANY, 0);
+        return false;
+    }
+    worker->pause_noticed = false;
+    if (sttp__connection_open(acceptor, guest.fd, &guest.peer, guest.counted) != STTP_OK) {
+        atomic_fetch_sub(&worker->server->connections, 1);
+        refuse(&guest, STTP_CLOSE_MEMORY);
+    }
+    return true;
+}
+
+/* Counts the guest by its address; false where it was refused. */
+static bool count_address(struct sttp__guest *guest)
+{
+    struct sttp__address_count *addresses = guest->acceptor->worker->server->addresses;
+    if (addresses == NULL || guest->peer.family == AF_UNIX)
+        return true;
+    sttp_status status = sttp__address_count_add(addresses, &guest->peer);
+    guest->counted = status == STTP_OK;
+    if (!guest->counted)
+        refuse(guest, status == STTP_ERR_MEMORY ? STTP_CLOSE_MEMORY : STTP_CLOSE_TOO_MANY);
+    return guest->counted;
+}
+
+/* Whether to try again at once. */
+static bool accept_failed(struct sttp__acceptor *acceptor, int error)
+{
+    enum room room = ROOM_NONE;
+    switch (error) {
+    case EAGAIN:
+        return false;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        room = make_room(acceptor->worker);
+        if (room == ROOM_MADE)
+            return true;
+        break;
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case EPERM:
+        return true; /* of that one connection, see accept(2) */
+    }
+    bool memory = error == ENOBUFS || error == ENOMEM;
+    pause_accepting(acceptor, room, memory ? STTP_CLOSE_MEMORY : STTP_CLOSE_TOO_MANY, error);
+    return false;
+}
+
+/* Whether to go on accepting. */
+static bool accept_one(struct sttp__acceptor *acceptor)
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNIX};
+    socklen_t size = sizeof peer;
+    int fd = accept4(acceptor->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return accept_failed(acceptor, errno);
+    struct sttp__guest guest = {.acceptor = acceptor, .peer = sttp__address_of(&peer), .fd = fd};
+    return !count_address(&guest) || admit(guest);
+}
+
+static void on_connection(evutil_socket_t fd, short what, void *argument)
+{
+    struct sttp__acceptor *acceptor = argument;
+    (void)fd;
+    (void)what;
+    sttp__worker_tick(acceptor->worker);
+    for (int left = ACCEPTS_PER_EVENT; left > 0 && accept_one(acceptor); left--)
+        ;
+}
+
+/* ---- life ---- */
+
+void sttp__acceptors_resume(struct sttp__worker *worker)
+{
+    struct sttp__guest guest = worker->guest;
+    worker->resume_at = 0;
+    worker->guest.acceptor = NULL;
+    if (guest.acceptor != NULL && !admit(guest))
+        return;
+    for (size_t i = 0; i < worker->acceptor_count; i++) {
+        struct sttp__acceptor *acceptor = &worker->acceptors[i];
+        if (event_add(&acceptor->event, NULL) != 0) {
+            pause_accepting(acceptor, ROOM_NONE, STTP_CLOSE_MEMORY, errno);
+            return;
+        }
+    }
+}
+
+static void close_acceptor(struct sttp__acceptor *acceptor)
+{
+    event_del(&acceptor->event);
+    close(acceptor->fd);
+    acceptor->fd = -1;
+}
+
+void sttp__acceptors_stop(struct sttp__worker *worker)
+{
+    struct sttp__guest guest = worker->guest;
+    bool more = true;
+    worker->guest.acceptor = NULL;
+    if (guest.acceptor != NULL)
+        more = admit(guest);
+    for (size_t i = 0; i < worker->acceptor_count; i++) {
+        struct sttp__acceptor *acceptor = &worker->acceptors[i];
+        if (acceptor->fd < 0)
+            continue;
+        unsigned left = worker->server->options.backlog;
+        while (more && left-- > 0)
+            more = accept_one(acceptor);
+        close_acceptor(acceptor);
+        more = worker->guest.acceptor == NULL;
+    }
+    worker->resume_at = 0;
+    if (worker->guest.acceptor != NULL)
+        refuse(&worker->guest, STTP_CLOSE_STOP);
+    worker->guest.acceptor = NULL;
+}
+
+static sttp_status listen_on(struct sttp__worker *worker, struct sttp__listener *listener)
+{
+    unsigned index = (unsigned)(worker - worker->server->workers);
+    struct sttp__acceptor *acceptor = &worker->acceptors[worker->acceptor_count++];
+    *acceptor = (struct sttp__acceptor){
+        .worker = worker, .listener = listener, .fd = listener->sockets[index]};
+    listener->sockets[index] = -1;
+    event_assign(&acceptor->event, worker->base, acceptor->fd, EV_READ | EV_PERSIST, on_connection,
+                 acceptor);
+    return event_add(&acceptor->event, NULL) == 0 ? STTP_OK : STTP_ERR_MEMORY;
+}
+
+sttp_status sttp__acceptors_create(struct sttp__worker *worker)
+{
+    sttp_server *server = worker->server;
+    sttp_status status = STTP_OK;
+    worker->acceptors =
+        sttp__allocate(&server->allocator, server->listener_count * sizeof *worker->acceptors);
+    if (worker->acceptors == NULL)
+        return STTP_ERR_MEMORY;
+    for (struct sttp__listener *listener = server->listeners; status == STTP_OK && listener != NULL;
+         listener = listener->next)
+        status = listen_on(worker, listener);
+    return status;
+}
+
+void sttp__acceptors_destroy(struct sttp__worker *worker)
+{
+    for (size_t i = 0; i < worker->acceptor_count; i++)
+        if (worker->acceptors[i].fd >= 0)
+            close_acceptor(&worker->acceptors[i]);
+    sttp__release(&worker->server->allocator, worker->acceptors);
+    worker->acceptors = NULL;
+    worker->acceptor_count = 0;
+}

@@ -1,0 +1,291 @@
+/* The parts of the server engine and how they hang together.
+ *
+ *     sttp_server ── listeners (addresses)
+ *       └ workers[] ── a thread, an event base, a mailbox
+ *           ├ acceptors[]   one socket for each listener
+ *           └ connections   each in exactly one timeout list
+ *               ├ input     bytes that are no whole request yet, or wait for their turn
+ *               ├ replies   one for each request under way, in their order
+ *               └ output    answers that wait to be sent
+ *
+ * All that hangs on a worker belongs to its thread. Others reach it by its mailbox alone; what all
+ * workers share are the atomic fields of sttp_server and the count of addresses. */
+#ifndef STTP_EVENT_ENGINE_H
+#define STTP_EVENT_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include <sttp/parser.h>
+#include <sttp/server.h>
+
+#include "address.h"
+#include "address_count.h"
+#include "mailbox.h"
+#include "output.h"
+
+struct sttp__acceptor;
+struct sttp__connection;
+struct sttp__listener;
+struct sttp__worker;
+
+/* ---- replies: reply.c ---- */
+
+struct sttp_reply {
+    struct sttp__message message; /* for the way from another thread to the worker */
+    struct sttp_reply *next;      /* in the connection's order, or in the worker's free list */
+    struct sttp__mailbox *mailbox;
+    struct sttp__worker *worker;         /* worker's thread only, and so the next */
+    struct sttp__connection *connection; /* NULL once it is closed */
+    uint64_t connection_id;
+    struct sttp__chunk *answer; /* where it could not go into the output at once */
+    bool done;                  /* answered and waiting for its turn; worker's thread only */
+};
+
+/* The next place in the connection's order; NULL where memory is out. */
+struct sttp_reply *sttp__reply_create(struct sttp__connection *connection);
+
+/* Answers on the worker's thread. */
+sttp_status sttp__reply_answer(struct sttp_reply *reply, const sttp_response *response);
+
+/* Answers with bytes as they are, on the worker's thread. */
+void sttp__reply_answer_raw(struct sttp_reply *reply, sttp_slice bytes);
+
+/* Takes in a reply that another thread has answered, or whose connection is gone. */
+void sttp__reply_arrived(struct sttp_reply *reply);
+
+/* Separates a connection's replies from it: they come to nothing. */
+void sttp__reply_orphan_all(struct sttp__connection *connection);
+
+/* Frees a reply that came, or was in the mailbox, when nobody took it any more. */
+void sttp__reply_discard(struct sttp_reply *reply);
+
+/* ---- connections: connection.c ---- */
+
+/* Which timeout a connection is under. Each kind has one length, so a list in the order of entry is
+ * in the order of expiry. */
+enum sttp__timeout {
+    STTP__TIMEOUT_IDLE,
+    STTP__TIMEOUT_REQUEST, /* a part of a request has come */
+    STTP__TIMEOUT_SEND,    /* the socket takes no more bytes for now */
+    STTP__TIMEOUT_LINGER,
+    STTP__TIMEOUT_NONE, /* the server itself has work to do */
+    STTP__TIMEOUTS
+};
+
+enum sttp__state {
+    STTP__OPEN,     /* requests are read and answered */
+    STTP__DRAINING, /* no request is read any more; what came before is answered and sent */
+    STTP__LINGERING /* all is sent, our side is shut; what still comes is dropped until the peer
+                       closes, since closing with unread bytes would reset the connection and take
+                       the last answer from the peer */
+};
+
+struct sttp__connection {
+    struct event event;
+    struct sttp__worker *worker;
+    TAILQ_ENTRY(sttp__connection) in_timeouts;
+    TAILQ_ENTRY(sttp__connection) in_runnable;
+    uint64_t since; /* when it entered its timeout list */
+    uint64_t linger_since;
+    uint64_t id;
+    uint64_t requests;
+    struct sttp__listener *listener;
+    struct sttp__address peer;
+
+    struct sttp__chunk *input; /* NULL where no byte waits to be parsed */
+    sttp_parser parser;
+    struct sttp_reply *first; /* the replies in their order */
+    struct sttp_reply *last;
+    unsigned in_flight;  /* replies in that queue */
+    unsigned unfinished; /* those of them that are not answered */
+    struct sttp__output output;
+    size_t waiting; /* bytes of answers that wait for earlier ones */
+    int last_bytes; /* what is still to be read of a stopping server's connection */
+    int failure;    /* errno, for the notice */
+
+    enum sttp__state state;
+    enum sttp__timeout timeout;
+    sttp_close_reason reason; /* why its input has ended */
+    short interest;           /* the event is registered for this */
+    bool busy : 1;            /* within sttp__connection_run: answers are sent at its end */
+    bool runnable : 1;        /* in the worker's list of those that have work */
+    bool hungry : 1;          /* the input holds no whole line: more bytes are needed */
+    bool barrier : 1;         /* later requests wait until all that are under way are answered */
+    bool end_of_file : 1;
+    bool socket_full : 1;
+    bool failed : 1;   /* to be closed at once */
+    bool stopping : 1; /* the server stops: nothing is read but last_bytes */
+    bool counted : 1;  /* by address */
+    bool consumed : 1; /* requests were taken since the timeout was set */
+    bool sent : 1;     /* bytes were sent since the timeout was set */
+};
+
+TAILQ_HEAD(sttp__connections, sttp__connection);
+
+/* Takes over an accepted socket. STTP_OK, or STTP_ERR_MEMORY: the socket is the caller's then. */
+sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
+                                  const struct sttp__address *peer, bool counted);
+
+/* Does what there is to do: reads if it may, parses, sends; may close the connection. Never called
+ * from within itself. */
+void sttp__connection_run(struct sttp__connection *connection, bool readable);
+
+/* Marks a connection as broken: its run closes it at the end. */
+void sttp__connection_fail(struct sttp__connection *connection, sttp_close_reason reason,
+                           int system_errno);
+
+/* Closes the socket and frees the connection now. Not from within its run. */
+void sttp__connection_close(struct sttp__connection *connection, sttp_close_reason reason);
+
+/* The same, but the kernel drops what the peer has not taken yet. */
+void sttp__connection_reset(struct sttp__connection *connection, sttp_close_reason reason);
+
+/* What its timeout says to do. */
+void sttp__connection_expire(struct sttp__connection *connection);
+
+/* The server stops: takes note of what has come in so far; may close the connection. */
+void sttp__connection_stop(struct sttp__connection *connection);
+
+/* Whether bytes have come that nobody has read. */
+bool sttp__connection_has_input(const struct sttp__connection *connection);
+
+/* Whether closing it now takes an answer from the peer. */
+bool sttp__connection_is_unfinished(const struct sttp__connection *connection);
+
+/* ---- listeners: listener.c; accepting: acceptor.c ---- */
+
+struct sttp__listener {
+    struct sttp__listener *next;
+    char *address;
+    int *sockets;     /* one for each worker; -1 where a worker has taken it */
+    char *path;       /* of a Unix socket, else NULL */
+    struct stat file; /* of a Unix socket: which file it is */
+};
+
+sttp_status sttp__listener_create(sttp_server *server, const char *address,
+                                  struct sttp__listener **listener);
+void sttp__listener_destroy(sttp_server *server, struct sttp__listener *listener);
+
+struct sttp__acceptor {
+    struct event event;
+    struct sttp__worker *worker;
+    struct sttp__listener *listener;
+    int fd; /* -1 where it is closed */
+};
+
+/* A connection that was accepted and waits for a place among the others. */
+struct sttp__guest {
+    struct sttp__acceptor *acceptor; /* NULL where there is none */
+    struct sttp__address peer;
+    int fd;
+    bool counted;
+};
+
+/* One acceptor for each listener, with the worker's socket. STTP_OK or STTP_ERR_MEMORY. */
+sttp_status sttp__acceptors_create(struct sttp__worker *worker);
+void sttp__acceptors_destroy(struct sttp__worker *worker);
+
+/* Accepts again after a pause. */
+void sttp__acceptors_resume(struct sttp__worker *worker);
+
+/* Accepts what waits and closes the listeners. */
+void sttp__acceptors_stop(struct sttp__worker *worker);
+
+/* A worker was asked for room by another, or gets the answer. */
+void sttp__room_message(struct sttp__worker *worker, struct sttp__message *message);
+
+/* ---- workers: worker.c ---- */
+
+struct sttp__worker {
+    sttp_server *server;
+    struct event_base *base;
+    struct event timer; /* for the earliest of all timeouts */
+    struct event run;   /* for the runnable connections: after a look at the sockets */
+    struct event wake;  /* the mailbox */
+    uint64_t now;       /* milliseconds, read once for each event */
+    uint64_t timer_at;  /* 0 where the timer is not set */
+    struct sttp__connections by_timeout[STTP__TIMEOUTS];
+    unsigned timeouts[STTP__TIMEOUTS];
+    struct sttp__connections runnable;
+    unsigned runnable_count;
+    bool collecting; /* the runnable connections run at the end of this event */
+    unsigned connections;
+
+    struct sttp__pool pool;
+    struct sttp_reply *free_replies;
+    unsigned free_reply_count;
+    size_t replies_out; /* given to the handler and not come back */
+
+    struct sttp__acceptor *acceptors;
+    size_t acceptor_count;
+    struct sttp__guest guest;
+    uint64_t resume_at; /* when accepting goes on; 0 where it is not paused */
+    bool pause_noticed; /* this pause was told */
+    bool room_asked;    /* room_request is on its way */
+    struct sttp__room_request {
+        struct sttp__message message;
+        struct sttp__worker *asker;
+    } room_request;
+
+    bool stopping;
+    bool cut; /* connections were closed by the deadline before they were answered */
+    struct sttp__mailbox *mailbox;
+    pthread_t thread;
+    /* Since when its longest idle connection is idle; UINT64_MAX where none is. Read by others. */
+    _Alignas(64) atomic_uint_fast64_t idle_since;
+};
+
+sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server);
+void sttp__worker_destroy(struct sttp__worker *worker);
+
+/* Starts the thread; 0 or an errno. */
+int sttp__worker_start(struct sttp__worker *worker);
+
+/* Reads the clock, at the start of each event. */
+void sttp__worker_tick(struct sttp__worker *worker);
+
+/* Makes sure that the timer fires at `at` or before. */
+void sttp__worker_arm(struct sttp__worker *worker, uint64_t at);
+
+/* Lets the connection run soon, after the other events. */
+void sttp__worker_schedule(struct sttp__connection *connection);
+
+/* Puts the connection under a timeout: anew if `restart` says so or it was under another. */
+void sttp__worker_set_timeout(struct sttp__connection *connection, enum sttp__timeout timeout,
+                              bool restart);
+
+/* Takes in a new connection, and gives one up. */
+void sttp__worker_add(struct sttp__connection *connection);
+void sttp__worker_remove(struct sttp__connection *connection);
+
+/* ---- the server: server.c, notice.c ---- */
+
+struct sttp_server {
+    sttp_allocator allocator;
+    sttp_server_options options; /* with the defaults filled in */
+    struct sttp__listener *listeners;
+    size_t listener_count;
+    struct sttp__worker *workers;
+    void *worker_memory; /* what they are in */
+    unsigned created;    /* workers that are to be destroyed */
+    unsigned running;    /* workers whose thread is to be joined */
+    bool started;
+    struct sttp__address_count *addresses; /* NULL where there is no limit by address */
+    atomic_uint connections;
+    atomic_uint_fast64_t next_id;
+    atomic_uint_fast64_t stop_at; /* the deadline; UINT64_MAX where nobody has asked to stop */
+};
+
+/* Milliseconds of a clock that never goes back; async-signal-safe. */
+uint64_t sttp__now(void);
+
+/* Fills in the peer's text, where there is one, and tells the program. */
+void sttp__notify(const sttp_server *server, sttp_notice *notice, const struct sttp__address *peer);
+
+#endif

@@ -1,0 +1,205 @@
+/* Sockets to listen on.
+ *
+ * TCP: one socket for each worker, all on one port by SO_REUSEPORT, so that the kernel spreads the
+ * connections and no worker waits for another. The first of them is bound without that option,
+ * which then fails if anybody listens there already, another server of the same user included; the
+ * option is set on it only afterwards, for the others to join.
+ *
+ * Unix: one socket for all workers, each with its own descriptor of it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "memory.h"
+
+#define UNIX_PREFIX "unix:"
+
+/* What bind, listen and their like have failed with. */
+static sttp_status status_of(int error)
+{
+    if (error == EADDRINUSE)
+        return STTP_ERR_ADDRESS_IN_USE;
+    if (error == EADDRNOTAVAIL)
+        return STTP_ERR_ADDRESS;
+    return error == ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_SYSTEM;
+}
+
+static int set_option(int fd, int level, int option)
+{
+    int one = 1;
+    return setsockopt(fd, level, option, &one, sizeof one);
+}
+
+/* ---- TCP ---- */
+
+/* TCP_NODELAY passes on to the connections: an answer is written whole, waiting gains nothing. */
+static int bind_tcp(int fd, const struct sockaddr_storage *address, socklen_t size, bool first)
+{
+    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) != 0 ||
+        set_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0)
+        return -1;
+    if (address->ss_family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0)
+        return -1;
+    if (!first && set_option(fd, SOL_SOCKET, SO_REUSEPORT) != 0)
+        return -1;
+    if (bind(fd, (const struct sockaddr *)address, size) != 0)
+        return -1;
+    return first ? set_option(fd, SOL_SOCKET, SO_REUSEPORT) : 0;
+}
+
+/* The first socket of an address with port 0 decides the port for the others. */
+static sttp_status open_tcp(sttp_server *server, struct sttp__listener *listener,
+                            struct sockaddr_storage *address, socklen_t size)
+{
+    for (unsigned i = 0; i < server->options.workers; i++) {
+        int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+            return status_of(errno);
+        listener->sockets[i] = fd;
+        if (bind_tcp(fd, address, size, i == 0) != 0 ||
+            getsockname(fd, (struct sockaddr *)address, &size) != 0 ||
+            listen(fd, (int)server->options.backlog) != 0)
+            return status_of(errno);
+    }
+    return STTP_OK;
+}
+
+/* ---- Unix sockets ---- */
+
+/* Whether `address` is a socket file that nobody listens on any more. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+    struct stat file;
+    if (lstat(address->sun_path, &file) != 0 || !S_ISSOCK(file.st_mode))
+        return false;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool stale = connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
+                 errno == ECONNREFUSED;
+    close(fd);
+    return stale;
+}
+
+static int bind_unix(int fd, const struct sockaddr_un *address)
+{
+    if (bind(fd, (const struct sockaddr *)address, sizeof *address) == 0)
+        return 0;
+    if (errno != EADDRINUSE)
+        return -1;
+    if (!is_stale(address)) {
+        errno = EADDRINUSE;
+        return -1;
+    }
+    if (unlink(address->sun_path) != 0)
+        return -1;
+    return bind(fd, (const struct sockaddr *)address, sizeof *address);
+}
+
+static sttp_status open_unix(sttp_server *server, struct sttp__listener *listener, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t size = strlen(path) + 1;
+    if (path[0] != '/' || size > sizeof address.sun_path)
+        return STTP_ERR_ADDRESS;
+    memcpy(address.sun_path, path, size);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return status_of(errno);
+    listener->sockets[0] = fd;
+    if (bind_unix(fd, &address) != 0)
+        return status_of(errno);
+    listener->path = listener->address + sizeof UNIX_PREFIX - 1;
+    if (lstat(path, &listener->file) != 0 || listen(fd, (int)server->options.backlog) != 0)
+        return status_of(errno);
+    for (unsigned i = 1; i < server->options.workers; i++) {
+        listener->sockets[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (listener->sockets[i] < 0)
+            return status_of(errno);
+    }
+    return STTP_OK;
+}
+
+/* Only while the file is still the one that this server has made. */
+static void remove_file(const struct sttp__listener *listener)
+{
+    struct stat file;
+    if (lstat(listener->path, &file) == 0 && file.st_dev == listener->file.st_dev &&
+        file.st_ino == listener->file.st_ino)
+        unlink(listener->path);
+}
+
+/* ---- life ---- */
+
+static struct sttp__listener *allocate_listener(sttp_server *server, size_t text_size)
+{
+    const sttp_allocator *allocator = &server->allocator;
+    struct sttp__listener *listener = sttp__allocate(allocator, sizeof *listener);
+    if (listener == NULL)
+        return NULL;
+    *listener = (struct sttp__listener){0};
+    listener->address = sttp__allocate(allocator, text_size);
+    listener->sockets = sttp__allocate(allocator, server->options.workers * sizeof(int));
+    for (unsigned i = 0; listener->sockets != NULL && i < server->options.workers; i++)
+        listener->sockets[i] = -1;
+    if (listener->address != NULL && listener->sockets != NULL)
+        return listener;
+    sttp__listener_destroy(server, listener);
+    return NULL;
+}
+
+static sttp_status open_listener(sttp_server *server, struct sttp__listener *listener,
+                                 const char *text)
+{
+    size_t prefix = sizeof UNIX_PREFIX - 1;
+    if (strncmp(text, UNIX_PREFIX, prefix) == 0) {
+        memcpy(listener->address, text, strlen(text) + 1);
+        return open_unix(server, listener, text + prefix);
+    }
+    struct sockaddr_storage address;
+    socklen_t size;
+    sttp_status status = sttp__address_parse(text, &address, &size);
+    if (status == STTP_OK)
+        status = open_tcp(server, listener, &address, size);
+    if (status == STTP_OK) {
+        struct sttp__address real = sttp__address_of(&address);
+        sttp__address_format(&real, listener->address);
+    }
+    return status;
+}
+
+sttp_status sttp__listener_create(sttp_server *server, const char *address,
+                                  struct sttp__listener **listener)
+{
+    size_t text_size = strlen(address) + 1;
+    if (text_size < STTP__ADDRESS_TEXT)
+        text_size = STTP__ADDRESS_TEXT;
+    *listener = allocate_listener(server, text_size);
+    if (*listener == NULL)
+        return STTP_ERR_MEMORY;
+    sttp_status status = open_listener(server, *listener, address);
+    if (status != STTP_OK) {
+        int error = errno;
+        sttp__listener_destroy(server, *listener);
+        errno = error;
+        *listener = NULL;
+    }
+    return status;
+}
+
+void sttp__listener_destroy(sttp_server *server, struct sttp__listener *listener)
+{
+    for (unsigned i = 0; listener->sockets != NULL && i < server->options.workers; i++)
+        if (listener->sockets[i] >= 0)
+            close(listener->sockets[i]);
+    if (listener->path != NULL)
+        remove_file(listener);
+    sttp__release(&server->allocator, listener->sockets);
+    sttp__release(&server->allocator, listener->address);
+    sttp__release(&server->allocator, listener);
+}

@@ -1,0 +1,60 @@
+/* What other threads tell a worker. */
+#ifndef STTP_EVENT_MAILBOX_H
+#define STTP_EVENT_MAILBOX_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <sttp/base.h>
+
+enum sttp__message_kind {
+    STTP__MESSAGE_REPLY,     /* an answer from another thread: embedded in an sttp_reply */
+    STTP__MESSAGE_MAKE_ROOM, /* close the connection that is idle for longest */
+    STTP__MESSAGE_ROOM_MADE  /* the answer to it, the same message sent back */
+};
+
+/* Embedded in what is sent, so that sending needs no memory. */
+struct sttp__message {
+    struct sttp__message *next;
+    enum sttp__message_kind kind;
+};
+
+/* It outlives its worker and its server as long as replies are out: after it is closed each of them
+ * holds a reference. */
+struct sttp__mailbox {
+    sttp_allocator allocator;
+    pthread_mutex_t mutex;
+    struct sttp__message *head; /* guarded by mutex, like all to `references` */
+    struct sttp__message *tail;
+    bool closed;
+    size_t references;
+    int wake;            /* an eventfd, readable when there is something to look at */
+    pthread_t thread;    /* the worker's, written before the first reply is given out */
+    atomic_bool running; /* the thread lives */
+};
+
+/* NULL with errno set where memory or descriptors are out. It holds one reference: its creator's.
+ */
+struct sttp__mailbox *sttp__mailbox_create(const sttp_allocator *allocator);
+
+/* Gives up one reference; the last one frees the mailbox. NULL is allowed. */
+void sttp__mailbox_release(struct sttp__mailbox *mailbox);
+
+/* False where the mailbox is closed: the message was not taken. */
+bool sttp__mailbox_post(struct sttp__mailbox *mailbox, struct sttp__message *message);
+
+/* Makes the worker look: async-signal-safe. */
+void sttp__mailbox_wake(struct sttp__mailbox *mailbox);
+
+/* All messages, in the order they came. */
+struct sttp__message *sttp__mailbox_take(struct sttp__mailbox *mailbox);
+
+/* Takes no more messages and returns the last ones. `out` is the number of replies that are given
+ * out, those among the returned messages included: the others hold a reference each from now on. */
+struct sttp__message *sttp__mailbox_close(struct sttp__mailbox *mailbox, size_t out);
+
+/* Whether the caller runs on the worker's thread. */
+bool sttp__mailbox_is_own(const struct sttp__mailbox *mailbox);
+
+#endif

@@ -1,0 +1,257 @@
+/* The answers of a connection leave in the order of its requests:
+ *
+ *     first                          last
+ *     [unfinished] -> [done, answer] -> [unfinished]
+ *
+ * The usual answer comes on the worker's thread while its reply is the first: it is serialized
+ * straight into the output, and nothing is allocated. One that comes early waits in a chunk of its
+ * own, and so does one from another thread, on its way through the mailbox. When the first reply is
+ * answered, all that are done behind it leave with it. */
+#include <string.h>
+
+#include <sttp/serializer.h>
+
+#include "engine.h"
+#include "memory.h"
+
+enum {
+    FREE_REPLIES = 1024, /* that a worker keeps */
+    FRAME = 128          /* bytes of an answer beside echo, message and contents, and enough for a
+                            replacement */
+};
+
+/* ---- the life of a reply ---- */
+
+static struct sttp_reply *take_reply(struct sttp__worker *worker)
+{
+    struct sttp_reply *reply = worker->free_replies;
+    if (reply == NULL)
+        return sttp__allocate(&worker->server->allocator, sizeof *reply);
+    worker->free_replies = reply->next;
+    worker->free_reply_count--;
+    return reply;
+}
+
+static void give_reply(struct sttp__worker *worker, struct sttp_reply *reply)
+{
+    if (worker->free_reply_count == FREE_REPLIES) {
+        sttp__release(&worker->server->allocator, reply);
+        return;
+    }
+    reply->next = worker->free_replies;
+    worker->free_replies = reply;
+    worker->free_reply_count++;
+}
+
+struct sttp_reply *sttp__reply_create(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    struct sttp_reply *reply = take_reply(worker);
+    if (reply == NULL)
+        return NULL;
+    *reply = (struct sttp_reply){.message = {.kind = STTP__MESSAGE_REPLY},
+                                 .mailbox = worker->mailbox,
+                                 .worker = worker,
+                                 .connection = connection,
+                                 .connection_id = connection->id};
+    if (connection->last != NULL)
+        connection->last->next = reply;
+    else
+        connection->first = reply;
+    connection->last = reply;
+    connection->in_flight++;
+    connection->unfinished++;
+    worker->replies_out++;
+    return reply;
+}
+
+void sttp__reply_discard(struct sttp_reply *reply)
+{
+    const sttp_allocator *allocator = &reply->mailbox->allocator;
+    sttp__release(allocator, reply->answer);
+    sttp__release(allocator, reply);
+}
+
+void sttp__reply_orphan_all(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    while (connection->first != NULL) {
+        struct sttp_reply *reply = connection->first;
+        connection->first = reply->next;
+        reply->connection = NULL;
+        if (!reply->done)
+            continue;
+        sttp__pool_give(&worker->pool, reply->answer);
+        give_reply(worker, reply);
+    }
+    connection->last = NULL;
+}
+
+/* ---- from responses to bytes ---- */
+
+/* What a slice adds to an answer. One over its limit is refused by the serializer: no room. */
+static size_t within(sttp_slice slice, size_t limit)
+{
+    return slice.size <= limit ? slice.size : 0;
+}
+
+/* Enough room for the answer, or for the 500 that replaces it. */
+static size_t room_for(const sttp_response *response)
+{
+    return FRAME + within(response->echo, STTP_MAX_STATUS_LINE) +
+           within(response->message, STTP_MAX_STATUS_LINE) +
+           within(response->contents, STTP_MAX_CONTENTS_LINE);
+}
+
+static sttp_response failure(sttp_slice echo, sttp_slice message)
+{
+    return (sttp_response){.code = STTP_CODE_SERVER_ERROR, .echo = echo, .message = message};
+}
+
+/* Writes the answer, or the 500 that replaces it, into `room`, which is enough for both. */
+static sttp_status serialize(const sttp_response *response, char *room, size_t capacity,
+                             size_t *size)
+{
+    sttp_status status = sttp_serialize_response(response, room, capacity, size, NULL);
+    if (status == STTP_OK)
+        return STTP_OK;
+    sttp_slice message = STTP_SLICE("the server made an answer that cannot be sent");
+    sttp_response other = failure(response->echo, message);
+    if (sttp_serialize_response(&other, room, capacity, size, NULL) != STTP_OK) {
+        other.echo = STTP_SLICE("-");
+        sttp_serialize_response(&other, room, capacity, size, NULL);
+    }
+    return status;
+}
+
+/* The answer in a chunk of its own, or a 500 where there is no memory for it; *chunk is NULL where
+ * there is none even for that. */
+static sttp_status make_answer(const sttp_allocator *allocator, const sttp_response *response,
+                               struct sttp__chunk **chunk)
+{
+    sttp_status status = STTP_OK;
+    sttp_response other;
+    *chunk = sttp__chunk_create(allocator, room_for(response));
+    if (*chunk == NULL) {
+        status = STTP_ERR_MEMORY;
+        other = failure(response->echo, STTP_SLICE("out of memory"));
+        response = &other;
+        *chunk = sttp__chunk_create(allocator, room_for(response));
+    }
+    if (*chunk == NULL)
+        return status;
+    sttp_status refused = serialize(response, (*chunk)->data, (*chunk)->capacity, &(*chunk)->end);
+    return status != STTP_OK ? status : refused;
+}
+
+/* ---- answering ---- */
+
+/* Sends on all that are answered, up to the first that is not. */
+static void release_done(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    while (connection->first != NULL && connection->first->done) {
+        struct sttp_reply *reply = connection->first;
+        connection->first = reply->next;
+        if (reply->next == NULL)
+            connection->last = NULL;
+        connection->in_flight--;
+        if (reply->answer != NULL) {
+            connection->waiting -= reply->answer->end;
+            sttp__output_append(&connection->output, &worker->pool, reply->answer);
+        }
+        give_reply(worker, reply);
+    }
+}
+
+/* The reply is answered: by a chunk, or, where it is the first, in the output already. */
+static void finish(struct sttp_reply *reply, struct sttp__chunk *answer)
+{
+    struct sttp__connection *connection = reply->connection;
+    reply->done = true;
+    reply->answer = answer;
+    connection->unfinished--;
+    connection->worker->replies_out--;
+    if (answer != NULL)
+        connection->waiting += answer->end;
+    release_done(connection);
+    if (!connection->busy)
+        sttp__worker_schedule(connection);
+}
+
+static void finish_with(struct sttp_reply *reply, struct sttp__chunk *answer)
+{
+    if (answer == NULL)
+        sttp__connection_fail(reply->connection, STTP_CLOSE_MEMORY, 0);
+    finish(reply, answer);
+}
+
+sttp_status sttp__reply_answer(struct sttp_reply *reply, const sttp_response *response)
+{
+    struct sttp__connection *connection = reply->connection;
+    struct sttp__worker *worker = connection->worker;
+    char *room = NULL;
+    size_t capacity = room_for(response);
+    if (reply == connection->first)
+        room = sttp__output_reserve(&connection->output, &worker->pool, capacity);
+    if (room == NULL) {
+        struct sttp__chunk *answer;
+        sttp_status status = make_answer(&worker->server->allocator, response, &answer);
+        finish_with(reply, answer);
+        return status;
+    }
+    size_t size;
+    sttp_status status = serialize(response, room, capacity, &size);
+    sttp__output_commit(&connection->output, size);
+    finish(reply, NULL);
+    return status;
+}
+
+void sttp__reply_answer_raw(struct sttp_reply *reply, sttp_slice bytes)
+{
+    const sttp_allocator *allocator = &reply->connection->worker->server->allocator;
+    struct sttp__chunk *answer = sttp__chunk_create(allocator, bytes.size);
+    if (answer != NULL) {
+        memcpy(answer->data, bytes.data, bytes.size);
+        answer->end = bytes.size;
+    }
+    finish_with(reply, answer);
+}
+
+void sttp__reply_arrived(struct sttp_reply *reply)
+{
+    struct sttp__worker *worker = reply->worker;
+    if (reply->connection != NULL) {
+        finish_with(reply, reply->answer);
+        return;
+    }
+    worker->replies_out--;
+    sttp__pool_give(&worker->pool, reply->answer);
+    give_reply(worker, reply);
+}
+
+static sttp_status send_from_elsewhere(sttp_reply *reply, const sttp_response *response)
+{
+    struct sttp__mailbox *mailbox = reply->mailbox;
+    sttp_status status = make_answer(&mailbox->allocator, response, &reply->answer);
+    if (!sttp__mailbox_post(mailbox, &reply->message)) {
+        sttp__reply_discard(reply);
+        sttp__mailbox_release(mailbox);
+    }
+    return status;
+}
+
+sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response)
+{
+    if (!sttp__mailbox_is_own(reply->mailbox))
+        return send_from_elsewhere(reply, response);
+    if (reply->connection != NULL)
+        return sttp__reply_answer(reply, response);
+    sttp__reply_arrived(reply);
+    return STTP_OK;
+}
+
+uint64_t sttp_reply_connection(const sttp_reply *reply)
+{
+    return reply->connection_id;
+}

@@ -1,0 +1,361 @@
+/* A worker: one thread, one event base, the connections that it has accepted.
+ *
+ * Timeouts. Each kind has one length, so each has a list in which connections stand in the order of
+ * their expiry; setting a timeout is to move to the end of a list. One timer serves all lists and
+ * the other dates of the worker. It is set for the earliest date known when it was set and not
+ * moved when that date moves away: it fires, finds nothing to do, and is set anew.
+ *
+ * Work that is left over, or that comes from elsewhere than the connection's socket, puts the
+ * connection in the list of the runnable ones, which run after the loop has looked at the sockets.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "memory.h"
+
+enum {
+    LINGER_IDLE = 5000,    /* milliseconds without a byte from the peer */
+    LINGER_STOPPING = 1000 /* the same when the server stops */
+};
+
+/* ---- time ---- */
+
+void sttp__worker_tick(struct sttp__worker *worker)
+{
+    worker->now = sttp__now();
+}
+
+void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)
+{
+    if (worker->timer_at != 0 && worker->timer_at <= at)
+        return;
+    uint64_t delay = at > worker->now ? at - worker->now : 1;
+    struct timeval interval = {.tv_sec = (time_t)(delay / 1000),
+                               .tv_usec = (suseconds_t)(delay % 1000 * 1000)};
+    worker->timer_at = event_add(&worker->timer, &interval) == 0 ? at : 0;
+}
+
+/* Tells the other workers how long the longest idle connection has been idle. */
+static void publish_idle(struct sttp__worker *worker)
+{
+    struct sttp__connection *first = TAILQ_FIRST(&worker->by_timeout[STTP__TIMEOUT_IDLE]);
+    uint64_t since = first == NULL ? UINT64_MAX : first->since;
+    if (atomic_load_explicit(&worker->idle_since, memory_order_relaxed) != since)
+        atomic_store_explicit(&worker->idle_since, since, memory_order_relaxed);
+}
+
+static void enter_timeout(struct sttp__connection *connection, enum sttp__timeout timeout)
+{
+    struct sttp__worker *worker = connection->worker;
+    connection->timeout = timeout;
+    connection->since = worker->now;
+    TAILQ_INSERT_TAIL(&worker->by_timeout[timeout], connection, in_timeouts);
+    if (timeout != STTP__TIMEOUT_NONE)
+        sttp__worker_arm(worker, worker->now + worker->timeouts[timeout]);
+    publish_idle(worker);
+}
+
+static void leave_timeout(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    TAILQ_REMOVE(&worker->by_timeout[connection->timeout], connection, in_timeouts);
+}
+
+void sttp__worker_set_timeout(struct sttp__connection *connection, enum sttp__timeout timeout,
+                              bool restart)
+{
+    if (connection->timeout == timeout && !restart)
+        return;
+    leave_timeout(connection);
+    enter_timeout(connection, timeout);
+}
+
+static void expire(struct sttp__worker *worker, enum sttp__timeout timeout)
+{
+    struct sttp__connection *first;
+    while ((first = TAILQ_FIRST(&worker->by_timeout[timeout])) != NULL &&
+           worker->now - first->since >= worker->timeouts[timeout])
+        sttp__connection_expire(first);
+    if (first != NULL)
+        sttp__worker_arm(worker, first->since + worker->timeouts[timeout]);
+}
+
+/* ---- the set of connections ---- */
+
+void sttp__worker_add(struct sttp__connection *connection)
+{
+    connection->worker->connections++;
+    enter_timeout(connection, STTP__TIMEOUT_IDLE);
+}
+
+static void unschedule(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    TAILQ_REMOVE(&worker->runnable, connection, in_runnable);
+    worker->runnable_count--;
+    connection->runnable = false;
+}
+
+static void leave_if_empty(struct sttp__worker *worker)
+{
+    if (worker->stopping && worker->connections == 0)
+        event_base_loopbreak(worker->base);
+}
+
+void sttp__worker_remove(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    leave_timeout(connection);
+    publish_idle(worker);
+    if (connection->runnable)
+        unschedule(connection);
+    worker->connections--;
+    leave_if_empty(worker);
+}
+
+/* ---- the runnable ---- */
+
+/* A timer of no length, and not an active event: the loop looks at the sockets first. */
+static void arm_run(struct sttp__worker *worker)
+{
+    struct timeval none = {0};
+    if (!event_pending(&worker->run, EV_TIMEOUT, NULL) && event_add(&worker->run, &none) != 0)
+        event_active(&worker->run, EV_TIMEOUT, 0);
+}
+
+void sttp__worker_schedule(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    if (connection->runnable)
+        return;
+    connection->runnable = true;
+    TAILQ_INSERT_TAIL(&worker->runnable, connection, in_runnable);
+    worker->runnable_count++;
+    if (!worker->collecting)
+        arm_run(worker);
+}
+
+/* Runs each once; those that come back to the list wait for the next time. */
+static void run_all(struct sttp__worker *worker)
+{
+    worker->collecting = true;
+    struct sttp__connection *first;
+    for (unsigned left = worker->runnable_count;
+         left > 0 && (first = TAILQ_FIRST(&worker->runnable)) != NULL; left--) {
+        unschedule(first);
+        sttp__connection_run(first, false);
+    }
+    worker->collecting = false;
+    if (!TAILQ_EMPTY(&worker->runnable))
+        arm_run(worker);
+}
+
+static void on_run(evutil_socket_t fd, short what, void *argument)
+{
+    struct sttp__worker *worker = argument;
+    (void)fd;
+    (void)what;
+    sttp__worker_tick(worker);
+    run_all(worker);
+}
+
+/* ---- stopping ---- */
+
+static void begin_stop(struct sttp__worker *worker)
+{
+    sttp__acceptors_stop(worker);
+    worker->stopping = true;
+    worker->timeouts[STTP__TIMEOUT_LINGER] = LINGER_STOPPING;
+    for (int i = 0; i < STTP__TIMEOUTS; i++) {
+        struct sttp__connection *connection = TAILQ_FIRST(&worker->by_timeout[i]);
+        while (connection != NULL) {
+            struct sttp__connection *next = TAILQ_NEXT(connection, in_timeouts);
+            sttp__connection_stop(connection);
+            connection = next;
+        }
+    }
+    sttp__worker_arm(worker, worker->now + LINGER_STOPPING);
+    leave_if_empty(worker);
+}
+
+static void cut_all(struct sttp__worker *worker)
+{
+    sttp__acceptors_stop(worker);
+    worker->stopping = true;
+    for (int i = 0; i < STTP__TIMEOUTS; i++) {
+        struct sttp__connection *connection;
+        while ((connection = TAILQ_FIRST(&worker->by_timeout[i])) != NULL) {
+            if (sttp__connection_is_unfinished(connection))
+                worker->cut = true;
+            sttp__connection_reset(connection, STTP_CLOSE_STOP);
+        }
+    }
+    leave_if_empty(worker);
+}
+
+/* Obeys sttp_server_stop; called when the worker is woken and when the timer fires. */
+static void check_stop(struct sttp__worker *worker)
+{
+    uint64_t stop_at = atomic_load(&worker->server->stop_at);
+    if (stop_at == UINT64_MAX)
+        return;
+    if (stop_at <= worker->now) {
+        cut_all(worker);
+        return;
+    }
+    if (!worker->stopping)
+        begin_stop(worker);
+    sttp__worker_arm(worker, stop_at);
+}
+
+/* ---- events ---- */
+
+static void on_timer(evutil_socket_t fd, short what, void *argument)
+{
+    struct sttp__worker *worker = argument;
+    (void)fd;
+    (void)what;
+    sttp__worker_tick(worker);
+    worker->timer_at = 0;
+    for (int i = 0; i < STTP__TIMEOUT_NONE; i++)
+        expire(worker, (enum sttp__timeout)i);
+    if (worker->resume_at != 0 && worker->resume_at <= worker->now)
+        sttp__acceptors_resume(worker);
+    if (worker->resume_at != 0)
+        sttp__worker_arm(worker, worker->resume_at);
+    check_stop(worker);
+}
+
+static void take_messages(struct sttp__worker *worker)
+{
+    struct sttp__message *message = sttp__mailbox_take(worker->mailbox);
+    while (message != NULL) {
+        struct sttp__message *next = message->next;
+        if (message->kind == STTP__MESSAGE_REPLY)
+            sttp__reply_arrived((struct sttp_reply *)message);
+        else
+            sttp__room_message(worker, message);
+        message = next;
+    }
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *argument)
+{
+    struct sttp__worker *worker = argument;
+    uint64_t count;
+    (void)what;
+    sttp__worker_tick(worker);
+    /* Before the messages are taken: who comes later wakes again. */
+    ssize_t got = read(fd, &count, sizeof count);
+    (void)got;
+    worker->collecting = true;
+    take_messages(worker);
+    check_stop(worker);
+    run_all(worker);
+}
+
+/* ---- life ---- */
+
+static void close_mailbox(struct sttp__worker *worker)
+{
+    struct sttp__message *message = sttp__mailbox_close(worker->mailbox, worker->replies_out);
+    while (message != NULL) {
+        struct sttp__message *next = message->next;
+        if (message->kind == STTP__MESSAGE_REPLY)
+            sttp__reply_discard((struct sttp_reply *)message);
+        message = next;
+    }
+}
+
+static void *run_worker(void *argument)
+{
+    struct sttp__worker *worker = argument;
+    worker->mailbox->thread = pthread_self();
+    atomic_store(&worker->mailbox->running, true);
+    event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    cut_all(worker); /* nothing is left, unless the loop itself has failed */
+    close_mailbox(worker);
+    sttp__notify(worker->server, &(sttp_notice){.kind = STTP_NOTICE_STOPPED}, NULL);
+    return NULL;
+}
+
+static sttp_status prepare(struct sttp__worker *worker)
+{
+    struct event_config *config = event_config_new();
+    if (config == NULL)
+        return STTP_ERR_MEMORY;
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
+    worker->base = event_base_new_with_config(config);
+    event_config_free(config);
+    if (worker->base == NULL)
+        return STTP_ERR_SYSTEM;
+    worker->mailbox = sttp__mailbox_create(&worker->server->allocator);
+    if (worker->mailbox == NULL)
+        return errno == ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_SYSTEM;
+    event_assign(&worker->timer, worker->base, -1, 0, on_timer, worker);
+    event_assign(&worker->run, worker->base, -1, 0, on_run, worker);
+    event_assign(&worker->wake, worker->base, worker->mailbox->wake, EV_READ | EV_PERSIST, on_wake,
+                 worker);
+    return event_add(&worker->wake, NULL) == 0 ? STTP_OK : STTP_ERR_SYSTEM;
+}
+
+sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server)
+{
+    *worker = (struct sttp__worker){.server = server};
+    worker->pool.allocator = &server->allocator;
+    worker->timeouts[STTP__TIMEOUT_IDLE] = server->options.idle_timeout;
+    worker->timeouts[STTP__TIMEOUT_REQUEST] = server->options.request_timeout;
+    worker->timeouts[STTP__TIMEOUT_SEND] = server->options.send_timeout;
+    worker->timeouts[STTP__TIMEOUT_LINGER] = LINGER_IDLE;
+    for (int i = 0; i < STTP__TIMEOUTS; i++)
+        TAILQ_INIT(&worker->by_timeout[i]);
+    TAILQ_INIT(&worker->runnable);
+    atomic_init(&worker->idle_since, UINT64_MAX);
+    sttp_status status = prepare(worker);
+    if (status != STTP_OK) {
+        int error = errno;
+        sttp__worker_destroy(worker);
+        errno = error;
+    }
+    return status;
+}
+
+void sttp__worker_destroy(struct sttp__worker *worker)
+{
+    sttp__acceptors_destroy(worker);
+    if (worker->base != NULL) {
+        if (worker->mailbox != NULL) {
+            event_del(&worker->timer);
+            event_del(&worker->run);
+            event_del(&worker->wake);
+        }
+        event_base_free(worker->base);
+    }
+    sttp__mailbox_release(worker->mailbox);
+    sttp__pool_clear(&worker->pool);
+    while (worker->free_replies != NULL) {
+        struct sttp_reply *reply = worker->free_replies;
+        worker->free_replies = reply->next;
+        sttp__release(&worker->server->allocator, reply);
+    }
+}
+
+/* The program's signals are the program's: a worker takes none, but those that its own instructions
+ * raise. */
+int sttp__worker_start(struct sttp__worker *worker)
+{
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        sigdelset(&blocked, own[i]);
+    sttp__worker_tick(worker);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    int error = pthread_create(&worker->thread, NULL, run_worker, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
