@@ -72,12 +72,12 @@ static void format_amount(const settings_option *option, uint64_t amount, char *
     const unit *units = units_of(option);
     const unit *best = units;
 
-    if (units == NULL) {
+    if (units == NULL || amount == 0) {
         snprintf(buffer, capacity, "%" PRIu64, amount);
         return;
     }
     for (; units->name != NULL; units++) {
-        if (amount != 0 && amount % units->factor == 0 && units->factor > best->factor)
+        if (amount % units->factor == 0 && units->factor > best->factor)
             best = units;
     }
     snprintf(buffer, capacity, "%" PRIu64 "%s", amount / best->factor, best->name);

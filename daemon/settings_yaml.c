@@ -369,13 +369,21 @@ static void walk_stream(struct walk *walk, yaml_parser_t *parser)
     yaml_document_delete(&document);
 }
 
-static bool check_cost(struct walk *walk)
+/* Refuses what is no settings file before libyaml sees it. */
+static bool check_bytes(struct walk *walk)
 {
-    size_t count = 0;
+    sttp_slice text = walk->source.text;
+    const char *zero = memchr(text.data, '\0', text.size);
+    size_t costly = 0;
 
-    for (size_t i = 0; i < walk->source.text.size; i++) {
-        char c = walk->source.text.data[i];
-        if ((c == '[' || c == '{' || c == '&' || c == '%') && ++count > MAX_COSTLY) {
+    if (zero != NULL) {
+        settings_report_at(walk->report, &walk->source, (size_t)(zero - text.data),
+                           "a zero byte: this is no text file");
+        return false;
+    }
+    for (size_t i = 0; i < text.size; i++) {
+        costly += strchr("[{&%", text.data[i]) != NULL;
+        if (costly > MAX_COSTLY) {
             settings_report_at(walk->report, &walk->source, i,
                                "more than %d of the characters [ { & %%: this is no settings file",
                                MAX_COSTLY);
@@ -401,7 +409,7 @@ bool settings_read_text(const settings_program *program, const char *name, sttp_
         .report = report,
         .source = {name, text},
     };
-    if (!check_cost(&walk))
+    if (!check_bytes(&walk))
         return false;
     if (!yaml_parser_initialize(&parser)) {
         settings_report_line(report, "%s: out of memory", name);

@@ -1,0 +1,256 @@
+/* Each request becomes one operation, in one piece of memory with a copy of all that it needs of
+ * the request, since the request's bytes are gone when the handler returns. The operation completes
+ * on a thread of the store (or at once, within submit), sends the reply and frees itself. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "sttpd/handler.h"
+
+struct call {
+    store_operation operation; /* first, so that one is the other */
+    struct handler *handler;
+    sttp_reply *reply;
+    uint64_t connection;
+    struct timespec started;
+    char bytes[]; /* path, decoded query, text */
+};
+
+static sttp_slice slice_of(const char *text)
+{
+    return (sttp_slice){text, strlen(text)};
+}
+
+static sttp_code done_code(sttp_action action)
+{
+    switch (action) {
+    case STTP_ACTION_CREATE:
+        return STTP_CODE_CREATED;
+    case STTP_ACTION_DELETE:
+        return STTP_CODE_DELETED;
+    case STTP_ACTION_SHOW:
+    case STTP_ACTION_LIST:
+    case STTP_ACTION_UPDATE:
+    case STTP_ACTION_NONE:
+        break;
+    }
+    return STTP_CODE_OK;
+}
+
+static const char *is_directory_message(sttp_action action)
+{
+    switch (action) {
+    case STTP_ACTION_CREATE:
+        return "is a directory; choose another name";
+    case STTP_ACTION_UPDATE:
+        return "is a directory; name a file in it";
+    case STTP_ACTION_DELETE:
+        return "is a directory; add a final / to delete it when it is empty";
+    case STTP_ACTION_SHOW:
+    case STTP_ACTION_LIST:
+    case STTP_ACTION_NONE:
+        break;
+    }
+    return "is a directory; use LIST";
+}
+
+static sttp_code code_of(const store_operation *operation)
+{
+    switch (operation->result) {
+    case STORE_DONE:
+        return done_code(operation->action);
+    case STORE_NOT_FOUND:
+        return STTP_CODE_NOT_FOUND;
+    case STORE_PATH_NOT_FOUND:
+        return STTP_CODE_PATH_NOT_FOUND;
+    case STORE_CANNOT_CREATE_PATH:
+        return STTP_CODE_CANNOT_CREATE_PATH;
+    case STORE_EXISTS:
+    case STORE_IS_DIRECTORY:
+    case STORE_IS_FILE:
+    case STORE_NOT_A_FILE:
+    case STORE_NOT_EMPTY:
+    case STORE_IS_ROOT:
+    case STORE_TOO_MANY_NAMES:
+        return STTP_CODE_CLIENT_ERROR;
+    case STORE_INVALID_TEXT:
+    case STORE_DENIED:
+    case STORE_NO_SPACE:
+    case STORE_QUOTA:
+    case STORE_READ_ONLY:
+    case STORE_NO_MEMORY:
+    case STORE_NO_DESCRIPTORS:
+    case STORE_BUSY:
+    case STORE_IO:
+    case STORE_OUTCOME_UNKNOWN:
+        break;
+    }
+    return STTP_CODE_SERVER_ERROR;
+}
+
+/* What a response with a message says: what to do about it. NULL where there is no message. */
+static const char *message_of(const store_operation *operation)
+{
+    switch (operation->result) {
+    case STORE_DONE:
+    case STORE_NOT_FOUND:
+    case STORE_PATH_NOT_FOUND:
+    case STORE_CANNOT_CREATE_PATH:
+        return NULL;
+    case STORE_EXISTS:
+        return "file already exists; use UPDATE";
+    case STORE_IS_DIRECTORY:
+        return is_directory_message(operation->action);
+    case STORE_IS_FILE:
+        return operation->action == STTP_ACTION_DELETE ? "is a file; leave out the final /"
+                                                       : "is a file; use SHOW";
+    case STORE_NOT_A_FILE:
+        return "the name is taken by something that is no text file; choose another name";
+    case STORE_NOT_EMPTY:
+        return "directory is not empty; delete what is in it first";
+    case STORE_IS_ROOT:
+        return "the root cannot be deleted; name a directory in it";
+    case STORE_TOO_MANY_NAMES:
+        return "too many names; use limit and after";
+    case STORE_INVALID_TEXT:
+        return "stored file is not a valid short text";
+    case STORE_DENIED:
+        return "permission denied by the storage; ask the server's operator";
+    case STORE_NO_SPACE:
+        return "no space left in the storage; delete something or try again later";
+    case STORE_QUOTA:
+        return "the storage's quota is used up; delete something or try again later";
+    case STORE_READ_ONLY:
+        return "the storage is read-only; SHOW and LIST work";
+    case STORE_NO_MEMORY:
+        return "out of memory";
+    case STORE_NO_DESCRIPTORS:
+        return "out of file descriptors; try again later";
+    case STORE_BUSY:
+        return "server busy";
+    case STORE_IO:
+        return "the storage failed and nothing was changed; try again later";
+    case STORE_OUTCOME_UNKNOWN:
+        return "outcome unknown";
+    }
+    return "the storage failed";
+}
+
+sttp_response handler_response(const store_operation *operation)
+{
+    sttp_response response = {.code = code_of(operation), .echo = operation->path};
+    const char *message = message_of(operation);
+
+    if (response.code == STTP_CODE_PATH_NOT_FOUND || response.code == STTP_CODE_CANNOT_CREATE_PATH)
+        response.echo = sttp_parent_path(operation->path);
+    if (message != NULL)
+        response.message = slice_of(message);
+    if (response.code == STTP_CODE_OK)
+        response.contents = operation->contents;
+    return response;
+}
+
+/* Whether the operator should hear of it: it is not what the client asked that failed it. */
+static bool is_failure(const store_operation *operation)
+{
+    int error = operation->system_errno;
+
+    if (operation->result == STORE_CANNOT_CREATE_PATH)
+        return error == EACCES || error == EPERM || error == EROFS;
+    return code_of(operation) == STTP_CODE_SERVER_ERROR;
+}
+
+static double milliseconds_since(const struct timespec *start)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - start->tv_sec) * 1e3 +
+           (double)(now.tv_nsec - start->tv_nsec) / 1e6;
+}
+
+static void log_failure(const struct call *call)
+{
+    const store_operation *operation = &call->operation;
+    const char *message = message_of(operation);
+
+    errno = operation->system_errno; /* for %m, which is thread-safe where strerror is not */
+    log_write(call->handler->log, LOG_LEVEL_WARNING,
+              operation->system_errno != 0
+                  ? "connection %llu: %s %.*s failed after %.1f ms: %s (%m)"
+                  : "connection %llu: %s %.*s failed after %.1f ms: %s",
+              (unsigned long long)call->connection, sttp_action_name(operation->action),
+              (int)operation->path.size, operation->path.data, milliseconds_since(&call->started),
+              message != NULL ? message : "a directory could not be made");
+}
+
+static void complete(store_operation *operation)
+{
+    struct call *call = (struct call *)operation;
+    struct handler *handler = call->handler;
+    sttp_response response = handler_response(operation);
+
+    if (is_failure(operation))
+        log_failure(call);
+    sttp_status status = sttp_reply_send(call->reply, &response);
+    if (status != STTP_OK)
+        log_write(handler->log, LOG_LEVEL_WARNING, "connection %llu: %s %.*s: no answer: %s",
+                  (unsigned long long)call->connection, sttp_action_name(operation->action),
+                  (int)operation->path.size, operation->path.data, sttp_status_text(status));
+    free(operation->names);
+    free(call);
+    atomic_fetch_sub(&handler->outstanding, 1);
+}
+
+static sttp_slice copy(char **room, sttp_slice from)
+{
+    sttp_slice made = {from.data != NULL ? *room : NULL, from.size};
+
+    if (from.size > 0)
+        memcpy(*room, from.data, from.size);
+    *room += from.size;
+    return made;
+}
+
+/* A call for the request; NULL where memory is out. */
+static struct call *call_create(const sttp_request *request)
+{
+    size_t size = request->path.size + request->query.size + request->contents.size;
+    struct call *call = calloc(1, sizeof *call + size);
+
+    if (call == NULL)
+        return NULL;
+    char *room = call->bytes;
+    call->operation.action = request->action;
+    call->operation.path = copy(&room, request->path);
+    call->operation.text = copy(&room, request->contents);
+    call->operation.complete = complete;
+    clock_gettime(CLOCK_MONOTONIC, &call->started);
+    /* The parser has checked the query: this decodes it, and cannot fail. */
+    (void)sttp_query_parse(request->query, room, &call->operation.query, NULL);
+    return call;
+}
+
+void handler_handle(void *context, const sttp_request *request, sttp_reply *reply)
+{
+    struct handler *handler = context;
+    uint64_t connection = sttp_reply_connection(reply);
+    struct call *call = call_create(request);
+
+    if (call == NULL) {
+        sttp_response response = {.code = STTP_CODE_SERVER_ERROR,
+                                  .echo = request->path,
+                                  .message = STTP_SLICE("out of memory")};
+        sttp_reply_send(reply, &response);
+        log_write(handler->log, LOG_LEVEL_WARNING, "connection %llu: %s %.*s: out of memory",
+                  (unsigned long long)connection, sttp_action_name(request->action),
+                  (int)request->path.size, request->path.data);
+        return;
+    }
+    call->handler = handler;
+    call->reply = reply;
+    call->connection = connection;
+    atomic_fetch_add(&handler->outstanding, 1);
+    handler->store->submit(handler->store, &call->operation);
+}

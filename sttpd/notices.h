@@ -1,0 +1,20 @@
+/* What the server engine tells about itself, in the log. */
+#ifndef STTPD_NOTICES_H
+#define STTPD_NOTICES_H
+
+#include <stdatomic.h>
+
+#include <sttp/server.h>
+
+#include "daemon/log.h"
+
+struct notices {
+    log_sink *log;
+    atomic_ullong refused;         /* connections, since the start */
+    atomic_llong last_refused_log; /* seconds on the monotonic clock */
+};
+
+/* The engine's `notice` function; `context` is a struct notices. */
+void notices_log(void *context, const sttp_notice *notice);
+
+#endif
