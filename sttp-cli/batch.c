@@ -134,9 +134,10 @@ static bool read_action(sttp_slice word, cli_result *result)
     result->action = sttp_action_from_name(word);
     if (result->action != STTP_ACTION_NONE)
         return true;
-    return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ACTION, "unknown action %.*s%s%s%s",
-                    word.size > 64 ? 64 : (int)word.size, word.data, near ? "; did you mean " : "",
-                    near ? near : "", near ? "?" : "");
+    return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ACTION, "unknown action %.*s; %s%s",
+                    word.size > 64 ? 64 : (int)word.size, word.data,
+                    near ? "did you mean " : "it is one of create, show, list, update and delete",
+                    near ? near : "");
 }
 
 /* The contents as they stand in a request: what follows the path, without its outer quotes. */

@@ -58,8 +58,8 @@ static bool refuse_character(sttp_slice contents, size_t offset, cli_result *res
     cli_next_char((sttp_slice){contents.data + offset, contents.size - offset}, &character);
     if (character == '\n')
         return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_CONTROL_CHARACTER,
-                        "the contents have a line break after %zu characters; a text is one line",
-                        before);
+                        "the contents have a line break as character %zu; a text is one line",
+                        before + 1);
     return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_CONTROL_CHARACTER,
                     "the contents have the control character U+%04X as character %zu; only TAB "
                     "may stand in a text",

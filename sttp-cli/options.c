@@ -26,7 +26,7 @@ enum {
     OPTION_BATCH,
     OPTION_COUNT = 17,
     HELP_WIDTH = 79,
-    HELP_INDENT = 26,
+    HELP_INDENT = 25,
     MAX_RETRIES = 1000
 };
 
@@ -98,7 +98,7 @@ void cli_complain(const char *format, ...)
 /* Prints words from column HELP_INDENT on, broken at spaces. `column` is where the line stands. */
 static void print_wrapped(const char *text, size_t column)
 {
-    if (column >= HELP_INDENT) {
+    if (column >= HELP_INDENT - 1) {
         putchar('\n');
         column = 0;
     }
@@ -131,7 +131,7 @@ static void print_option(const struct option_entry *entry)
         column = printf("      --%s", entry->name);
     if (entry->argument)
         column += printf(" %s", entry->argument);
-    print_wrapped(entry->help, (size_t)column + 1);
+    print_wrapped(entry->help, (size_t)column);
 }
 
 void cli_print_help(void)

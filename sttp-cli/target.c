@@ -80,6 +80,7 @@ bool cli_target_check(const cli_target *target, sttp_action action, cli_result *
     char line[STTP_MAX_REQUEST_LINE];
     char text[STTP_MAX_MESSAGE + 1];
     sttp_problem problem = {0};
+    size_t prefix = strlen(sttp_action_name(action)) + 1; /* a person counts from the path on */
     size_t size;
     sttp_status status = sttp_serialize_request(&request, line, sizeof line, &size, &problem);
 
@@ -91,8 +92,10 @@ bool cli_target_check(const cli_target *target, sttp_action action, cli_result *
                         "nothing was sent",
                         (int)target->url.path.size, target->url.path.data, problem.length,
                         problem.length - STTP_MAX_FILENAME_CHARS, STTP_MAX_FILENAME_CHARS);
+    problem.offset -= problem.offset < prefix ? problem.offset : prefix;
     sttp_explain(&problem, text, sizeof text);
-    return cli_fail(result, target->from_url ? CLI_EXIT_URL : CLI_EXIT_USAGE, status, "%s", text);
+    return cli_fail(result, target->from_url ? CLI_EXIT_URL : CLI_EXIT_USAGE, status, "%.*s: %s",
+                    (int)target->url.path.size, target->url.path.data, text);
 }
 
 static void copy_slice(sttp_slice from, char *to, size_t capacity)
@@ -113,15 +116,17 @@ void cli_server_from_url(const sttp_url *url, cli_server *server)
 }
 
 /* Writes the server as a URL, so that one parser judges hosts wherever they come from. An IPv6
- * address may be given without its brackets. */
+ * address may be given without its brackets, and then its zone behind a plain "%". */
 static int write_server_url(const cli_options *options, char *text, size_t capacity)
 {
     const char *host = options->address;
     const char *colon = strchr(host, ':');
+    size_t size = strcspn(host, "%");
 
-    if (*host != '[' && colon && strchr(colon + 1, ':'))
-        return snprintf(text, capacity, "sttp://[%s]:%u/", host, options->port);
-    return snprintf(text, capacity, "sttp://%s:%u/", host, options->port);
+    if (*host == '[' || !colon || !strchr(colon + 1, ':'))
+        return snprintf(text, capacity, "sttp://%s:%u/", host, options->port);
+    return snprintf(text, capacity, "sttp://[%.*s%s%s]:%u/", (int)size, host,
+                    host[size] ? "%25" : "", host[size] ? host + size + 1 : "", options->port);
 }
 
 static bool server_from_socket(const char *path, cli_server *server, cli_result *result)
@@ -148,7 +153,7 @@ bool cli_server_from_options(const cli_options *options, cli_server *server, cli
 
     if (options->socket_path)
         return server_from_socket(options->socket_path, server, result);
-    if (strpbrk(host, "/?#"))
+    if (strpbrk(host, "/?#@"))
         return cli_fail(result, CLI_EXIT_USAGE, status,
                         "--address %s: give a name or an address alone; a URL goes where the path "
                         "stands",
@@ -158,9 +163,9 @@ bool cli_server_from_options(const cli_options *options, cli_server *server, cli
         status =
             sttp_url_parse((sttp_slice){text, (size_t)size}, buffer, sizeof buffer, &url, NULL);
     if (status != STTP_OK)
-        return cli_fail(result, CLI_EXIT_USAGE, status, "--address %s: %s%s", host,
-                        sttp_status_text(status),
-                        strchr(host, ':') ? "; a port goes to --port" : "");
+        return cli_fail(result, CLI_EXIT_USAGE, status,
+                        "--address %s: give a name or an address alone; a port goes to --port",
+                        host);
     cli_server_from_url(&url, server);
     return true;
 }
