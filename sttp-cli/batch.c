@@ -130,12 +130,13 @@ static sttp_slice cut_word(sttp_slice *line)
 static bool read_action(sttp_slice word, cli_result *result)
 {
     const char *near = cli_nearest_action(word);
+    char excerpt[CLI_EXCERPT];
 
     result->action = sttp_action_from_name(word);
     if (result->action != STTP_ACTION_NONE)
         return true;
-    return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ACTION, "unknown action %.*s; %s%s",
-                    word.size > 64 ? 64 : (int)word.size, word.data,
+    return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ACTION, "unknown action %s; %s%s",
+                    cli_excerpt(word, excerpt),
                     near ? "did you mean " : "it is one of create, show, list, update and delete",
                     near ? near : "");
 }
@@ -165,6 +166,8 @@ static bool refuse_contents(sttp_slice rest, cli_result *result)
 
 static bool read_target(batch *b, sttp_slice word, cli_target *target, cli_result *result)
 {
+    char excerpt[CLI_EXCERPT];
+
     if (word.size == 0)
         return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_TARGET_MISSING,
                         "the path is missing; the form is ACTION PATH [CONTENTS]");
@@ -172,8 +175,8 @@ static bool read_target(batch *b, sttp_slice word, cli_target *target, cli_resul
         return false;
     if (target->from_url && !cli_server_is(&b->server, &target->url))
         return cli_fail(result, CLI_EXIT_URL, STTP_ERR_ARGUMENT,
-                        "%.*s: a batch has one server, and this is another", (int)word.size,
-                        word.data);
+                        "%s: a batch has one server, and this is another",
+                        cli_excerpt(word, excerpt));
     return cli_target_check(target, result->action, result);
 }
 

@@ -20,6 +20,7 @@ static bool is_url(sttp_slice text)
 
 static bool parse_url(sttp_slice text, cli_target *target, cli_result *result)
 {
+    char excerpt[CLI_EXCERPT];
     size_t offset = 0;
     sttp_status status;
 
@@ -30,16 +31,16 @@ static bool parse_url(sttp_slice text, cli_target *target, cli_result *result)
     status = sttp_url_parse(text, target->storage, text.size, &target->url, &offset);
     if (status == STTP_ERR_URL_SCHEME)
         return cli_fail(result, CLI_EXIT_URL, status,
-                        "%.*s: a URL begins with sttp:// or sttp+unix:, a path with /",
-                        (int)text.size, text.data);
+                        "%s: a URL begins with sttp:// or sttp+unix:, a path with /",
+                        cli_excerpt(text, excerpt));
     if (status != STTP_OK)
-        return cli_fail(result, CLI_EXIT_URL, status, "%.*s: %s (byte %zu)", (int)text.size,
-                        text.data, sttp_status_text(status), offset + 1);
+        return cli_fail(result, CLI_EXIT_URL, status, "%s: %s (byte %zu)",
+                        cli_excerpt(text, excerpt), sttp_status_text(status), offset + 1);
     if (target->url.scheme == STTP_SCHEME_STTPS)
         return cli_fail(result, CLI_EXIT_URL, STTP_ERR_URL_SCHEME,
-                        "%.*s: this build has no TLS, so sttps:// cannot be used; sttp:// is the "
+                        "%s: this build has no TLS, so sttps:// cannot be used; sttp:// is the "
                         "same without encryption",
-                        (int)text.size, text.data);
+                        cli_excerpt(text, excerpt));
     return true;
 }
 
@@ -79,6 +80,7 @@ bool cli_target_check(const cli_target *target, sttp_action action, cli_result *
                             .contents = takes ? STTP_SLICE("") : (sttp_slice){0}};
     char line[STTP_MAX_REQUEST_LINE];
     char text[STTP_MAX_MESSAGE + 1];
+    char excerpt[CLI_EXCERPT];
     sttp_problem problem = {0};
     size_t prefix = strlen(sttp_action_name(action)) + 1; /* a person counts from the path on */
     size_t size;
@@ -87,15 +89,16 @@ bool cli_target_check(const cli_target *target, sttp_action action, cli_result *
     if (status == STTP_OK)
         return true;
     if (status == STTP_ERR_FILENAME_TOO_LONG)
-        return cli_fail(result, CLI_EXIT_FILENAME_TOO_LONG, status,
-                        "310 %.*s FILENAME TOO LONG: %zu characters, %zu over the limit of %d; "
-                        "nothing was sent",
-                        (int)target->url.path.size, target->url.path.data, problem.length,
-                        problem.length - STTP_MAX_FILENAME_CHARS, STTP_MAX_FILENAME_CHARS);
+        return cli_fail(
+            result, CLI_EXIT_FILENAME_TOO_LONG, status,
+            "310 %s FILENAME TOO LONG: %zu characters, %zu over the limit of %d; nothing "
+            "was sent",
+            cli_excerpt(target->url.path, excerpt), problem.length,
+            problem.length - STTP_MAX_FILENAME_CHARS, STTP_MAX_FILENAME_CHARS);
     problem.offset -= problem.offset < prefix ? problem.offset : prefix;
     sttp_explain(&problem, text, sizeof text);
-    return cli_fail(result, target->from_url ? CLI_EXIT_URL : CLI_EXIT_USAGE, status, "%.*s: %s",
-                    (int)target->url.path.size, target->url.path.data, text);
+    return cli_fail(result, target->from_url ? CLI_EXIT_URL : CLI_EXIT_USAGE, status, "%s: %s",
+                    cli_excerpt(target->url.path, excerpt), text);
 }
 
 static void copy_slice(sttp_slice from, char *to, size_t capacity)

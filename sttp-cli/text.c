@@ -88,6 +88,22 @@ void cli_write_json_string(FILE *stream, sttp_slice text)
     putc('"', stream);
 }
 
+const char *cli_excerpt(sttp_slice text, char *buffer)
+{
+    size_t limit = CLI_EXCERPT - sizeof "...";
+    size_t size = text.size;
+
+    if (size > limit) {
+        size = limit;
+        while (size > 0 && ((unsigned char)text.data[size] & 0xc0) == 0x80)
+            size--;
+    }
+    if (size > 0)
+        memcpy(buffer, text.data, size);
+    strcpy(buffer + size, size < text.size ? "..." : "");
+    return buffer;
+}
+
 sttp_slice cli_slice(const char *text)
 {
     return (sttp_slice){text, strlen(text)};

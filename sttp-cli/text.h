@@ -25,6 +25,12 @@ void cli_write_visible(FILE *stream, sttp_slice text);
  * become U+FFFD, since JSON has no way to say them. */
 void cli_write_json_string(FILE *stream, sttp_slice text);
 
+enum { CLI_EXCERPT = 204 };
+
+/* The beginning of a text for a message: at most 200 bytes, whole characters, "..." where something
+ * is left out. Written to `buffer` of CLI_EXCERPT bytes, which is returned. */
+const char *cli_excerpt(sttp_slice text, char *buffer);
+
 sttp_slice cli_slice(const char *text);
 
 #endif
