@@ -65,7 +65,7 @@ show sttp-cli -p "$port" create "$tour/hello.txt" "Hello, world"
 show sttp-cli -p "$port" show "$tour/hello.txt"
 show sttp-cli -p "$port" list "$tour/"
 show sttp-cli -p "$port" update "$tour/hello.txt" "Hello again"
-show sttp-cli -p "$port" show "sttp://127.0.0.1:$port$tour/hello.txt"
+show sttp-cli show "sttp://127.0.0.1:$port$tour/hello.txt"
 show sttp-cli -p "$port" delete "$tour/hello.txt"
 show sttp-cli -p "$port" delete "$tour/"
 echo
