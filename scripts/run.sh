@@ -54,9 +54,16 @@ while read -r -u "$log" line; do
 done
 $ready || { echo "run.sh: sttpd did not start" >&2; exit 1; }
 
+# Prints a command as it would be typed, and runs it.
 show() {
-  echo
-  echo "\$ $*"
+  local word typed=""
+  for word in "$@"; do
+    case "$word" in
+    *" "*) typed+=" \"$word\"" ;;
+    *) typed+=" $word" ;;
+    esac
+  done
+  printf '\n$%s\n' "$typed"
   "$@"
 }
 
