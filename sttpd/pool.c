@@ -175,9 +175,9 @@ bool pool_add(pool *self, store_operation *operation)
 
 store_operation *pool_stop(pool *self)
 {
-    atomic_store(&self->taken, self->settings.threads + self->settings.queue);
     pthread_mutex_lock(&self->lock);
     self->stopping = true;
+    atomic_fetch_add(&self->taken, self->settings.threads + self->settings.queue);
     pthread_cond_broadcast(&self->wake);
     while (self->running > 0)
         pthread_cond_wait(&self->gone, &self->lock);

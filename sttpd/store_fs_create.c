@@ -194,18 +194,48 @@ static store_result show_tree(struct creation *creation, const char *reserved)
     return result;
 }
 
+/* Descriptors that removing a tree takes. They are set apart while it is built, so that the want of
+ * them, which may be why it fails, does not leave it behind. */
+enum { SPARE = 2 };
+
+static bool open_spare(const struct creation *creation, int spare[SPARE])
+{
+    bool done = true;
+    for (int i = 0; i < SPARE; i++) {
+        spare[i] = fcntl(creation->base, F_DUPFD_CLOEXEC, 0);
+        done = done && spare[i] != -1;
+    }
+    return done;
+}
+
+static void close_spare(const int spare[SPARE])
+{
+    for (int i = 0; i < SPARE; i++)
+        fs_close(spare[i]);
+}
+
+static void remove_tree(struct creation *creation, const char *reserved)
+{
+    int error = errno;
+    fs_remove_tree(&creation->fs->root, creation->base, reserved);
+    errno = error;
+}
+
 static store_result create_tree(struct creation *creation)
 {
     char reserved[FS_RESERVED_NAME];
+    int spare[SPARE];
+    if (!open_spare(creation, spare)) {
+        close_spare(spare);
+        return fs_result(errno);
+    }
     fs_reserve_name(creation->fs, reserved);
     store_result result = build_tree(creation, reserved);
     if (result == STORE_DONE)
         result = show_tree(creation, reserved);
-    if (result != STORE_DONE && result != STORE_OUTCOME_UNKNOWN) {
-        int error = errno;
-        fs_remove_tree(&creation->fs->root, creation->base, reserved);
-        errno = error;
-    }
+    close_spare(spare);
+    if (result != STORE_DONE && result != STORE_OUTCOME_UNKNOWN)
+        remove_tree(creation, reserved);
     return result;
 }
 

@@ -1,0 +1,237 @@
+/* What the tests of the file system store share: a document root of their own, operations that wait
+ * for their result, and what is to be found in the root afterwards. */
+#ifndef STTP_TESTS_STORE_SUPPORT_H
+#define STTP_TESTS_STORE_SUPPORT_H
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <check.h>
+
+#include "sttpd/store_fs_private.h"
+
+/* The ways to resolve names and to rename: what new kernels can, and what is left on old ones. */
+enum { MODES = 2 };
+
+struct fixture {
+    char directory[256]; /* holds "root" and what lies outside of it */
+    char docroot[300];
+    store *store;
+};
+
+static struct fixture fixture;
+
+static inline void put_mode(store *opened, int mode)
+{
+    struct store_fs *fs = (struct store_fs *)opened;
+    fs->root.walk = mode == 1;
+    fs->plain_rename = mode == 1;
+}
+
+static inline store *open_store(int mode, const struct store_fs_settings *given)
+{
+    struct store_fs_settings settings = given == NULL ? (struct store_fs_settings){0} : *given;
+    settings.docroot = fixture.docroot;
+    char error[512];
+    store *opened;
+    ck_assert_msg(store_fs_open(&settings, &opened, error, sizeof error), "%s", error);
+    ck_assert_str_eq(error, "");
+    put_mode(opened, mode);
+    return opened;
+}
+
+static inline void make_root(void)
+{
+    const char *base = getenv("TMPDIR");
+    snprintf(fixture.directory, sizeof fixture.directory, "%s/sttp-store-XXXXXX",
+             base == NULL ? "/tmp" : base);
+    ck_assert_ptr_nonnull(mkdtemp(fixture.directory));
+    snprintf(fixture.docroot, sizeof fixture.docroot, "%s/root", fixture.directory);
+    ck_assert_int_eq(mkdir(fixture.docroot, 0755), 0);
+    fixture.store = NULL;
+}
+
+static inline int remove_one(const char *path, const struct stat *status, int type,
+                             struct FTW *walk)
+{
+    (void)status, (void)type, (void)walk;
+    return remove(path);
+}
+
+static inline void close_fixture(void)
+{
+    if (fixture.store != NULL)
+        fixture.store->close(fixture.store);
+    fixture.store = NULL;
+}
+
+static inline void remove_root(void)
+{
+    close_fixture();
+    nftw(fixture.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* A path below the fixture's directory; "/root/..." is in the document root. Static memory. */
+__attribute__((format(printf, 1, 2))) static inline const char *place(const char *format, ...)
+{
+    static __thread char path[8192];
+    int size = snprintf(path, sizeof path, "%s", fixture.directory);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(path + size, sizeof path - (size_t)size, format, arguments);
+    va_end(arguments);
+    return path;
+}
+
+static inline void put_bytes(const char *path, const char *bytes, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    ck_assert_msg(fd != -1, "%s", path);
+    ck_assert_int_eq(write(fd, bytes, size), (ssize_t)size);
+    close(fd);
+}
+
+static inline void put_file(const char *path, const char *text)
+{
+    put_bytes(path, text, strlen(text));
+}
+
+/* What a file holds; "(none)" where it is not there. Static memory. */
+static inline const char *file_text(const char *path)
+{
+    static __thread char text[4096];
+    int fd = open(path, O_RDONLY | O_NOFOLLOW);
+    if (fd == -1)
+        return "(none)";
+    ssize_t size = read(fd, text, sizeof text - 1);
+    close(fd);
+    ck_assert_int_ge(size, 0);
+    text[size] = '\0';
+    return text;
+}
+
+static int counted_entries;
+static int counted_reserved;
+
+static inline int count_one(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status, (void)type;
+    counted_entries++;
+    counted_reserved += strncmp(path + walk->base, ".sttp-", 6) == 0;
+    return 0;
+}
+
+/* How much is below the document root; nothing of a reserved name may be among it. */
+static inline int count_entries(void)
+{
+    counted_entries = counted_reserved = 0;
+    nftw(fixture.docroot, count_one, 16, FTW_PHYS);
+    ck_assert_int_eq(counted_reserved, 0);
+    return counted_entries;
+}
+
+static inline int count_descriptors(void)
+{
+    int count = 0;
+    DIR *stream = opendir("/proc/self/fd");
+    while (readdir(stream) != NULL)
+        count++;
+    closedir(stream);
+    return count;
+}
+
+struct waiting_operation {
+    store_operation operation; /* first */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool done;
+};
+
+static inline void wake_up(store_operation *operation)
+{
+    struct waiting_operation *waiting = (struct waiting_operation *)operation;
+    pthread_mutex_lock(&waiting->lock);
+    waiting->done = true;
+    pthread_cond_signal(&waiting->wake);
+    pthread_mutex_unlock(&waiting->lock);
+}
+
+static inline void prepare(struct waiting_operation *waiting, sttp_action action, const char *path,
+                           const char *text)
+{
+    *waiting = (struct waiting_operation){
+        .operation = {.action = action,
+                      .path = {path, strlen(path)},
+                      .text = {text, text == NULL ? 0 : strlen(text)},
+                      .complete = wake_up},
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .wake = PTHREAD_COND_INITIALIZER,
+    };
+}
+
+static inline void await(struct waiting_operation *waiting)
+{
+    pthread_mutex_lock(&waiting->lock);
+    while (!waiting->done)
+        pthread_cond_wait(&waiting->wake, &waiting->lock);
+    pthread_mutex_unlock(&waiting->lock);
+}
+
+/* Runs one operation. Its contents are ended by a zero byte; static memory. */
+struct outcome {
+    store_result result;
+    int error;
+    char *contents;
+};
+
+static inline struct outcome run_query(sttp_action action, const char *path, const char *text,
+                                       const sttp_query *query)
+{
+    static __thread char *kept;
+    struct waiting_operation waiting;
+    prepare(&waiting, action, path, text);
+    if (query != NULL)
+        waiting.operation.query = *query;
+    fixture.store->submit(fixture.store, &waiting.operation);
+    await(&waiting);
+    const store_operation *done = &waiting.operation;
+    free(kept);
+    kept = done->contents.data == NULL ? NULL : strndup(done->contents.data, done->contents.size);
+    free(done->names);
+    return (struct outcome){done->result, done->system_errno, kept};
+}
+
+static inline struct outcome run(sttp_action action, const char *path, const char *text)
+{
+    return run_query(action, path, text, NULL);
+}
+
+static inline store_result result_of(sttp_action action, const char *path, const char *text)
+{
+    return run(action, path, text).result;
+}
+
+#define CREATE STTP_ACTION_CREATE
+#define SHOW STTP_ACTION_SHOW
+#define LIST STTP_ACTION_LIST
+#define UPDATE STTP_ACTION_UPDATE
+#define DELETE STTP_ACTION_DELETE
+
+static inline int run_suite(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+#endif
