@@ -75,15 +75,11 @@ const char *cli_nearest_action(sttp_slice text)
     return cli_nearest(text, actions);
 }
 
-void cli_complain(const char *format, ...)
+static void complain(const char *format, va_list arguments)
 {
-    va_list arguments;
     char *text = NULL;
-    int size;
+    int size = vasprintf(&text, format, arguments);
 
-    va_start(arguments, format);
-    size = vasprintf(&text, format, arguments);
-    va_end(arguments);
     if (size < 0)
         return;
     fputs("sttp-cli: ", stderr);
@@ -93,6 +89,15 @@ void cli_complain(const char *format, ...)
         fwrite(text, 1, (size_t)size, stderr);
     putc('\n', stderr);
     free(text);
+}
+
+void cli_complain(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    complain(format, arguments);
+    va_end(arguments);
 }
 
 /* Prints words from column HELP_INDENT on, broken at spaces. `column` is where the line stands. */
@@ -158,13 +163,11 @@ static bool usage(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 static bool usage(const char *format, ...)
 {
-    char text[1024];
     va_list arguments;
 
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    complain(format, arguments);
     va_end(arguments);
-    cli_complain("%s", text);
     fputs("Try 'sttp-cli --help' for all options.\n", stderr);
     return false;
 }

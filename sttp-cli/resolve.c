@@ -13,7 +13,7 @@
 static char *cut_word(char **rest, char separator)
 {
     char *word = *rest;
-    char *end = word;
+    char *end;
 
     if (*word == '[') {
         end = strchr(++word, ']');

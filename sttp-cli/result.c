@@ -101,7 +101,7 @@ void cli_result_set_response(cli_result *result, const sttp_response *response)
     case STTP_CODE_PATH_NOT_FOUND:
     case STTP_CODE_SERVER_ERROR:
     case STTP_CODE_CANNOT_CREATE_PATH:
-        result->exit_status = response->code / 10;
+        result->exit_status = (int)response->code / 10;
         return;
     case STTP_CODE_CREATED:
     case STTP_CODE_OK:
@@ -113,5 +113,5 @@ void cli_result_set_response(cli_result *result, const sttp_response *response)
         cli_fail(result, CLI_EXIT_ANSWER, STTP_ERR_WRONG_ANSWER,
                  "the server answered %s with %d %s%s", sttp_action_name(result->action),
                  response->code, sttp_code_phrase(response->code),
-                 sttp_action_is_change(result->action) ? "; outcome unknown" : "");
+                 sttp_action_is_change(result->action) ? "; its outcome is unknown" : "");
 }

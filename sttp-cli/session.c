@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "text.h"
@@ -77,25 +78,46 @@ static const cli_resolve *find_resolve(const cli_options *options, const cli_ser
     return NULL;
 }
 
+/* Collects the addresses of --resolve that -4 and -6 allow; `addresses` has room for all. */
+static size_t allowed_addresses(const cli_resolve *resolve, int family, const char **addresses)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < resolve->address_count; i++) {
+        int own = strchr(resolve->addresses[i], ':') ? AF_INET6 : AF_INET;
+
+        if (family == AF_UNSPEC || family == own)
+            addresses[count++] = resolve->addresses[i];
+    }
+    return count;
+}
+
 bool cli_session_open(const cli_options *options, const cli_server *server, sttp_client **client,
                       cli_result *result)
 {
     bool local = server->scheme == STTP_SCHEME_UNIX;
     const cli_resolve *resolve = local ? NULL : find_resolve(options, server);
+    const char *addresses[CLI_MAX_ADDRESSES];
     sttp_client_options made = {
         .size = sizeof made,
-        .host = server->host,
+        .host = local ? NULL : server->host,
         .port = server->port,
         .socket_path = local ? server->socket_path : NULL,
         .family = options->family,
-        .addresses = resolve ? resolve->addresses : NULL,
-        .address_count = resolve ? resolve->address_count : 0,
+        .addresses = addresses,
+        .address_count = resolve ? allowed_addresses(resolve, options->family, addresses) : 0,
         .connect_timeout_ms = options->connect_timeout_ms,
         .request_timeout_ms = options->timeout_ms,
         .trace = options->verbose ? show_event : NULL,
     };
-    sttp_status status = sttp_client_create(&made, client);
+    sttp_status status;
 
+    if (resolve && made.address_count == 0)
+        return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ARGUMENT,
+                        "--resolve has no IPv%c address for %s; leave out -%c or add one",
+                        options->family == AF_INET ? '4' : '6', server->host,
+                        options->family == AF_INET ? '4' : '6');
+    status = sttp_client_create(&made, client);
     if (status == STTP_OK)
         return true;
     return cli_fail(result, status == STTP_ERR_ARGUMENT ? CLI_EXIT_USAGE : CLI_EXIT_OUTPUT, status,

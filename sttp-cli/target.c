@@ -150,6 +150,7 @@ bool cli_server_from_options(const cli_options *options, cli_server *server, cli
     const char *host = options->address;
     char text[STTP_MAX_HOST + 64];
     char buffer[sizeof text];
+    char excerpt[CLI_EXCERPT];
     sttp_url url;
     int size;
     sttp_status status = STTP_ERR_URL_HOST;
@@ -160,15 +161,15 @@ bool cli_server_from_options(const cli_options *options, cli_server *server, cli
         return cli_fail(result, CLI_EXIT_USAGE, status,
                         "--address %s: give a name or an address alone; a URL goes where the path "
                         "stands",
-                        host);
+                        cli_excerpt(cli_slice(host), excerpt));
     size = write_server_url(options, text, sizeof text);
     if (size > 0 && (size_t)size < sizeof text)
         status =
             sttp_url_parse((sttp_slice){text, (size_t)size}, buffer, sizeof buffer, &url, NULL);
     if (status != STTP_OK)
         return cli_fail(result, CLI_EXIT_USAGE, status,
-                        "--address %s: give a name or an address alone; a port goes to --port",
-                        host);
+                        "--address %s: %s; give a name or an address alone, a port goes to --port",
+                        cli_excerpt(cli_slice(host), excerpt), sttp_status_text(status));
     cli_server_from_url(&url, server);
     return true;
 }

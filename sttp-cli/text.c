@@ -100,7 +100,9 @@ const char *cli_excerpt(sttp_slice text, char *buffer)
     }
     if (size > 0)
         memcpy(buffer, text.data, size);
-    strcpy(buffer + size, size < text.size ? "..." : "");
+    buffer[size] = '\0';
+    if (size < text.size)
+        memcpy(buffer + size, "...", sizeof "...");
     return buffer;
 }
 
