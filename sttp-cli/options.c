@@ -75,6 +75,8 @@ const char *cli_nearest_action(sttp_slice text)
     return cli_nearest(text, actions);
 }
 
+static void complain(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
+
 static void complain(const char *format, va_list arguments)
 {
     char *text = NULL;
@@ -390,6 +392,7 @@ cli_parsed cli_options_parse(int argc, char **argv, cli_options *options)
     int key;
 
     *options = (cli_options){.address = "localhost", .port = STTP_DEFAULT_PORT};
+    clock_gettime(CLOCK_MONOTONIC, &options->started);
     make_getopt_tables(letters, names);
     opterr = 0;
     while ((key = getopt_long(argc, argv, letters, names, NULL)) != -1) {

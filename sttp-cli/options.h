@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <sttp/message.h>
 
@@ -32,6 +33,7 @@ typedef struct cli_options {
     bool json;
     bool quiet;
     bool verbose;
+    struct timespec started; /* by the monotonic clock: what --verbose counts from */
 } cli_options;
 
 typedef enum cli_parsed {

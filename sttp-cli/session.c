@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "text.h"
@@ -30,13 +31,23 @@ static void show_lines(char direction, double milliseconds, sttp_slice lines)
     }
 }
 
-/* --verbose: a line for each event, with the time since the request began. */
+static double milliseconds_since(const struct timespec *start)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - start->tv_sec) * 1e3 +
+           (double)(now.tv_nsec - start->tv_nsec) / 1e6;
+}
+
+/* --verbose: a line for each event. The trace's own time starts anew with each call; the time since
+ * the program began goes on through a batch and through retries. */
 static void show_event(void *context, const sttp_trace *trace)
 {
-    double milliseconds = (double)trace->elapsed / 1000;
+    const cli_options *options = context;
+    double milliseconds = milliseconds_since(&options->started);
     char text[512];
 
-    (void)context;
     switch (trace->kind) {
     case STTP_TRACE_RESOLVING:
         snprintf(text, sizeof text, "resolving %s", trace->address);
@@ -109,6 +120,7 @@ bool cli_session_open(const cli_options *options, const cli_server *server, sttp
         .connect_timeout_ms = options->connect_timeout_ms,
         .request_timeout_ms = options->timeout_ms,
         .trace = options->verbose ? show_event : NULL,
+        .trace_context = (void *)options,
     };
     sttp_status status;
 

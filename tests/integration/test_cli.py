@@ -471,6 +471,9 @@ class Output(CliTest):
         expected = [f"* connecting to {address}", f"* connected to {address}", f"> SHOW {path}",
                     f"< 200 {path} OK", "< text"]
         self.assertEqual([event for event in events if event in expected], expected)
+        times = [float(line.split()[0]) for line in run.err.splitlines()]
+        self.assertEqual(times, sorted(times))
+        self.assertGreater(times[0], 0)
 
     def test_file(self):
         path = self.create("a", "text")
