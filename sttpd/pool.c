@@ -134,6 +134,7 @@ static void *work(void *argument)
 {
     pool *self = argument;
     store_operation *operation;
+    pthread_setname_np(pthread_self(), "store");
     pthread_mutex_lock(&self->lock);
     while ((operation = take(self)) != NULL) {
         pthread_mutex_unlock(&self->lock);

@@ -1,6 +1,6 @@
 /* The threads of a store: operations that may wait for storage run here. Threads are started when
  * operations wait and none is idle, and end after some time without work. All signals are blocked
- * in them. */
+ * in them; their name is "store". */
 #ifndef STTPD_POOL_H
 #define STTPD_POOL_H
 

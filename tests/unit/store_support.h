@@ -185,7 +185,17 @@ static inline void await(struct waiting_operation *waiting)
     pthread_mutex_unlock(&waiting->lock);
 }
 
-/* Runs one operation. Its contents are ended by a zero byte; static memory. */
+/* The contents of a thread's last outcome. */
+static __thread char *kept_contents;
+
+/* To be called by a thread that has run operations, before it ends. */
+static inline void forget_contents(void)
+{
+    free(kept_contents);
+    kept_contents = NULL;
+}
+
+/* Runs one operation. Its contents are ended by a zero byte and live until the thread's next. */
 struct outcome {
     store_result result;
     int error;
@@ -195,7 +205,6 @@ struct outcome {
 static inline struct outcome run_query(sttp_action action, const char *path, const char *text,
                                        const sttp_query *query)
 {
-    static __thread char *kept;
     struct waiting_operation waiting;
     prepare(&waiting, action, path, text);
     if (query != NULL)
@@ -203,10 +212,11 @@ static inline struct outcome run_query(sttp_action action, const char *path, con
     fixture.store->submit(fixture.store, &waiting.operation);
     await(&waiting);
     const store_operation *done = &waiting.operation;
-    free(kept);
-    kept = done->contents.data == NULL ? NULL : strndup(done->contents.data, done->contents.size);
+    forget_contents();
+    if (done->contents.data != NULL)
+        kept_contents = strndup(done->contents.data, done->contents.size);
     free(done->names);
-    return (struct outcome){done->result, done->system_errno, kept};
+    return (struct outcome){done->result, done->system_errno, kept_contents};
 }
 
 static inline struct outcome run(sttp_action action, const char *path, const char *text)

@@ -1,0 +1,207 @@
+/* The threads of a store. Nothing here depends on time but the end of idle threads, which is waited
+ * for. */
+#include <dirent.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <check.h>
+
+#include "sttpd/pool.h"
+
+enum { THREADS = 4, QUEUE = 8 };
+
+static pool *tested;
+static sem_t begun, gate, ended;
+static atomic_int running, most, unblocked;
+
+/* What `run` does with each operation: tells that it began, waits for the gate. */
+static void hold(void *context, store_operation *operation)
+{
+    sigset_t blocked;
+    (void)context;
+    int now = atomic_fetch_add(&running, 1) + 1;
+    int before = atomic_load(&most);
+    while (before < now && !atomic_compare_exchange_weak(&most, &before, now))
+        ;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    if (!sigismember(&blocked, SIGTERM) || !sigismember(&blocked, SIGXFSZ))
+        atomic_fetch_add(&unblocked, 1);
+    sem_post(&begun);
+    sem_wait(&gate);
+    operation->result = STORE_EXISTS;
+    atomic_fetch_sub(&running, 1);
+    pool_release(tested);
+    sem_post(&ended);
+}
+
+static void create(unsigned idle_timeout)
+{
+    struct pool_settings settings = {
+        .threads = THREADS, .queue = QUEUE, .idle_timeout = idle_timeout, .run = hold};
+    tested = pool_create(&settings);
+    ck_assert_ptr_nonnull(tested);
+}
+
+static void setup(void)
+{
+    sem_init(&begun, 0, 0);
+    sem_init(&gate, 0, 0);
+    sem_init(&ended, 0, 0);
+    atomic_store(&running, 0);
+    atomic_store(&most, 0);
+    atomic_store(&unblocked, 0);
+}
+
+static void add(store_operation *operations, int count)
+{
+    for (int i = 0; i < count; i++) {
+        ck_assert(pool_admit(tested));
+        ck_assert(pool_add(tested, &operations[i]));
+    }
+}
+
+static void wait_for(sem_t *semaphore, int count)
+{
+    while (count-- > 0)
+        sem_wait(semaphore);
+}
+
+static void open_gate(int count)
+{
+    while (count-- > 0)
+        sem_post(&gate);
+}
+
+static bool is_of_pool(const char *task)
+{
+    char path[64], name[16] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%.20s/comm", task);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return false;
+    char *line = fgets(name, sizeof name, file);
+    fclose(file);
+    return line != NULL && strcmp(name, "store\n") == 0;
+}
+
+static int count_threads(void)
+{
+    int count = 0;
+    struct dirent *entry;
+    DIR *stream = opendir("/proc/self/task");
+    while ((entry = readdir(stream)) != NULL)
+        count += is_of_pool(entry->d_name);
+    closedir(stream);
+    return count;
+}
+
+START_TEST(runs_all)
+{
+    store_operation operations[THREADS + QUEUE] = {0};
+    create(10000);
+    add(operations, THREADS + QUEUE);
+    wait_for(&begun, THREADS);
+    open_gate(THREADS + QUEUE);
+    wait_for(&ended, THREADS + QUEUE);
+    ck_assert_int_eq(atomic_load(&most), THREADS);
+    ck_assert_int_eq(atomic_load(&unblocked), 0);
+    ck_assert_ptr_null(pool_stop(tested));
+    for (int i = 0; i < THREADS + QUEUE; i++)
+        ck_assert_int_eq(operations[i].result, STORE_EXISTS);
+    pool_destroy(tested);
+}
+END_TEST
+
+START_TEST(places)
+{
+    store_operation operations[THREADS + QUEUE] = {0};
+    create(10000);
+    add(operations, THREADS + QUEUE);
+    ck_assert(!pool_admit(tested));
+    open_gate(1);
+    wait_for(&ended, 1);
+    ck_assert(pool_admit(tested));
+    ck_assert(!pool_admit(tested));
+    pool_release(tested);
+    open_gate(THREADS + QUEUE);
+    wait_for(&ended, THREADS + QUEUE - 1);
+    ck_assert_ptr_null(pool_stop(tested));
+    ck_assert(!pool_admit(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
+/* No more threads than operations; and all end when there is nothing to do, and come back. */
+START_TEST(threads_come_and_go)
+{
+    create(20);
+    for (int round = 0; round < 3; round++) {
+        store_operation operations[2] = {0};
+        add(operations, 2);
+        wait_for(&begun, 2);
+        ck_assert_int_eq(count_threads(), 2);
+        open_gate(2);
+        wait_for(&ended, 2);
+        for (int i = 0; i < 20000 && count_threads() > 0; i++)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        ck_assert_int_eq(count_threads(), 0);
+    }
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
+static void *stop(void *argument)
+{
+    store_operation **left = argument;
+    *left = pool_stop(tested);
+    return NULL;
+}
+
+/* What no thread had begun comes back, in its order. */
+START_TEST(stop_returns_the_rest)
+{
+    store_operation operations[THREADS + 3] = {0};
+    store_operation *left = NULL;
+    pthread_t stopper;
+    create(10000);
+    add(operations, THREADS + 3);
+    wait_for(&begun, THREADS);
+    ck_assert_int_eq(pthread_create(&stopper, NULL, stop, &left), 0);
+    while (pool_admit(tested))
+        pool_release(tested);
+    open_gate(THREADS);
+    ck_assert_int_eq(pthread_join(stopper, NULL), 0);
+    for (int i = 0; i < 3; i++, left = left->next) {
+        ck_assert_ptr_eq(left, &operations[THREADS + i]);
+        ck_assert_int_eq(left->result, STORE_DONE);
+    }
+    ck_assert_ptr_null(left);
+    ck_assert(!pool_add(tested, &operations[0]));
+    pool_destroy(tested);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("pool");
+    TCase *tests = tcase_create("threads");
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, setup, NULL);
+    tcase_add_test(tests, runs_all);
+    tcase_add_test(tests, places);
+    tcase_add_test(tests, threads_come_and_go);
+    tcase_add_test(tests, stop_returns_the_rest);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
