@@ -140,6 +140,30 @@ static inline size_t random_text(uint64_t *state, char *buffer, size_t max, cons
     return size;
 }
 
+/* `count` times `unit`, ended by a zero byte. */
+static inline const char *repeat(char *buffer, const char *unit, size_t count)
+{
+    size_t size = strlen(unit);
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        memcpy(buffer + i * size, unit, size);
+    buffer[count * size] = '\0';
+    return buffer;
+}
+
+/* Writes before, `count` times `unit`, after. */
+static inline sttp_slice build(char *buffer, const char *before, const char *unit, size_t count,
+                               const char *after)
+{
+    size_t size = (size_t)sprintf(buffer, "%s", before);
+
+    while (count-- > 0)
+        size += (size_t)sprintf(buffer + size, "%s", unit);
+    size += (size_t)sprintf(buffer + size, "%s", after);
+    return (sttp_slice){buffer, size};
+}
+
 static inline int run_suite(Suite *suite)
 {
     SRunner *runner = srunner_create(suite);
