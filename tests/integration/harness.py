@@ -20,6 +20,9 @@ START_DEADLINE = 20.0
 STOP_DEADLINE = 30.0
 IO_TIMEOUT = 20.0
 
+# Arguments for a server that does not run as root, whoever runs the test.
+UNPRIVILEGED = {"user": 65534} if os.geteuid() == 0 else {}
+
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 LISTENING = re.compile(r" listening on (\S+)$")
 
@@ -276,6 +279,23 @@ def exchange(address, data, half_close=True, chunk=None, timeout=IO_TIMEOUT):
         received = receive_all(connection)
         sender.join(timeout)
         return received
+
+
+def lines_of(server, *requests):
+    """The answers to some requests on a connection of their own, as lines."""
+    return server.exchange(b"".join(request + b"\n" for request in requests)).split(b"\n")[:-1]
+
+
+def status_of(server, request):
+    """The code and the echo of an answer."""
+    code, echo, _ = lines_of(server, request)[0].split(b" ", 2)
+    return int(code), echo
+
+
+def names_of(server, request):
+    status, contents = lines_of(server, request)
+    assert status.startswith(b"200 "), status
+    return contents.split(b", ") if contents else []
 
 
 def read_line(connection):
