@@ -1,0 +1,281 @@
+/* One answer. The connection is driven until the oldest request has its result:
+ *
+ *     send what the window allows -> read an answer from the buffer -> else wait and receive -> ...
+ *
+ * An answer counts only for a request that was sent before the answer's first byte came. So bytes
+ * that were sent ahead, or a stored text with a line end in it, are never taken for the answer to a
+ * later request.
+ *
+ * A connection that fails gives at least one result, an answer or an error: its oldest request is
+ * repeated only where the connection has given an answer before, and on the next one nothing was
+ * answered yet. So all ends, whatever a peer does. */
+#include "client_private.h"
+
+#include <string.h>
+
+/* How long after its answer the end of a connection may come that a server closes at once. */
+enum { SETTLE_TIME = 20 * 1000 };
+
+static sttp_slice unread(const sttp_client *client)
+{
+    return sttp__input_bytes(&client->input);
+}
+
+static size_t window(const sttp_client *client)
+{
+    return client->connection.answers >= 2 ? client->max_in_flight : 1;
+}
+
+static void note_failure(sttp_client *client)
+{
+    sttp__connection *c = &client->connection;
+
+    c->failed = true;
+    c->system_errno = sttp__is_plain(client) ? client->plain.system_errno : 0;
+    client->transport.explain(c->session, c->why, sizeof c->why);
+}
+
+/* One read into the buffer. What came of it is in connection and input; only want of memory is an
+ * error. */
+static sttp_status read_once(sttp_client *client)
+{
+    sttp__connection *c = &client->connection;
+    sttp__input *input = &client->input;
+    short wants = 0;
+    ptrdiff_t size;
+
+    if (!sttp__input_reserve(input))
+        return sttp__error(client, STTP_ERR_MEMORY, STTP_PHASE_RECEIVE, 0);
+    size = client->transport.read(c->session, input->data + input->end,
+                                  input->capacity - input->end, &wants);
+    c->read_wants = size < 0 ? wants : 0;
+    if (size > 0) {
+        input->end += (size_t)size;
+        input->received += (uint64_t)size;
+        return STTP_OK;
+    }
+    c->ended = size == 0 || wants == 0;
+    if (size < 0 && wants == 0)
+        note_failure(client);
+    return STTP_OK;
+}
+
+/* Whether the connection's second request is a change, and it is not known yet whether the peer
+ * closes after one answer. Such a peer's end of file travels right behind its answer: waiting a
+ * moment for it spares the change from being sent into a closing connection. */
+static bool must_settle(const sttp_client *client)
+{
+    return client->connection.answers == 1 && !client->keeps_open &&
+           sttp_action_is_change(sttp__queue_at(&client->queue, 0)->action);
+}
+
+/* Before anything is sent while no answer is due: the peer must be there and silent. */
+static sttp_status check_silence(sttp_client *client)
+{
+    sttp__connection *c = &client->connection;
+    uint64_t settled = c->answered_at + SETTLE_TIME;
+    bool wait = must_settle(client);
+    sttp_status status = STTP_OK;
+
+    if (settled > client->deadline.at)
+        settled = client->deadline.at;
+    do {
+        if (unread(client).size == 0)
+            status = read_once(client);
+        if (status != STTP_OK)
+            return status;
+        if (unread(client).size > 0)
+            return sttp__error_unasked(client);
+        if (c->ended)
+            return sttp__error_lost(client);
+    } while (wait && sttp__wait(c->fd, c->read_wants, settled));
+    return STTP_OK;
+}
+
+static void trace_sent(const sttp_client *client, size_t from)
+{
+    for (size_t i = from; i < client->queue.next; i++)
+        sttp__trace(client, (sttp_trace){.kind = STTP_TRACE_SENT,
+                                         .address = client->connection.address,
+                                         .data = sttp__queue_line(
+                                             &client->queue, sttp__queue_at(&client->queue, i))});
+}
+
+/* Writes as much as the window and the peer take. A failed write is no error yet: answers that the
+ * peer gave before may still be there to be read. */
+static sttp_status send_lines(sttp_client *client)
+{
+    sttp__connection *c = &client->connection;
+    sttp__queue *queue = &client->queue;
+    sttp_slice lines;
+
+    while (!c->write_failed && !c->ended &&
+           (lines = sttp__queue_to_send(queue, window(client))).size > 0) {
+        sttp_status status = queue->in_flight == 0 ? check_silence(client) : STTP_OK;
+        size_t before = queue->next;
+        ptrdiff_t size;
+
+        if (status != STTP_OK)
+            return status;
+        c->write_wants = 0;
+        size = client->transport.write(c->session, lines.data, lines.size, &c->write_wants);
+        if (size < 0 && c->write_wants != 0)
+            return STTP_OK;
+        if (size <= 0) {
+            c->write_failed = true;
+            note_failure(client);
+            break;
+        }
+        sttp__queue_sent(queue, (size_t)size, client->input.received);
+        trace_sent(client, before);
+    }
+    return c->write_failed && queue->in_flight == 0 ? sttp__error_lost(client) : STTP_OK;
+}
+
+static bool same(sttp_slice a, sttp_slice b)
+{
+    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
+}
+
+/* docs/protocol.md, section 3: an answer speaks of what was asked. */
+static bool speaks_of(const sttp_response *response, sttp_slice path)
+{
+    switch (response->code) {
+    case STTP_CODE_PATH_NOT_FOUND:
+    case STTP_CODE_CANNOT_CREATE_PATH:
+        return same(response->echo, sttp_parent_path(path));
+    case STTP_CODE_CLIENT_ERROR:
+        return same(response->echo, path) || same(response->echo, STTP_SLICE("-"));
+    case STTP_CODE_CREATED:
+    case STTP_CODE_OK:
+    case STTP_CODE_FILENAME_TOO_LONG:
+    case STTP_CODE_NOT_FOUND:
+    case STTP_CODE_SERVER_ERROR:
+    case STTP_CODE_DELETED:
+        return same(response->echo, path);
+    }
+    return false;
+}
+
+/* An answer was taken: what does it say of the connection? */
+static void after_answer(sttp_client *client)
+{
+    sttp__connection *c = &client->connection;
+    bool whole = client->queue.next > 0;
+
+    c->answers++;
+    c->answered_at = sttp__now();
+    if (c->answers == 2)
+        client->keeps_open = true;
+    sttp__queue_pop(&client->queue);
+    if (client->queue.in_flight == 0 && unread(client).size > 0) {
+        sttp__error_unasked(client);
+        client->unasked = client->error;
+        sttp__close(client, STTP_ERR_UNASKED_ANSWER);
+    } else if (!whole || client->closes_each_time || (c->ended && unread(client).size == 0)) {
+        sttp__close(client, STTP_OK);
+    }
+    if (c->fd < 0)
+        sttp__queue_rewind(&client->queue, STTP_ERR_EMPTY_ANSWER);
+}
+
+/* Reads one answer from the buffer. STTP_NEED_MORE where it is not all there. */
+static sttp_status take_answer(sttp_client *client, sttp_response *response)
+{
+    const sttp__outstanding *item = sttp__queue_at(&client->queue, 0);
+    sttp_slice bytes = unread(client);
+    uint64_t began = client->input.received - bytes.size;
+    sttp_status status = STTP_NEED_MORE;
+    sttp_problem problem;
+    size_t size;
+
+    if (bytes.size > 0 && sttp__queue_oldest_sent(&client->queue))
+        status = sttp_parse_response(&client->parser, bytes.data, bytes.size, client->max_contents,
+                                     client->connection.ended, &size, response, &problem);
+    if (status == STTP_NEED_MORE)
+        return client->connection.ended ? sttp__error_lost(client) : STTP_NEED_MORE;
+    if (status != STTP_OK)
+        return sttp__error_bad_answer(client, status, &problem);
+    if (began < item->answer_at)
+        return sttp__error_unasked(client);
+    if (!speaks_of(response, sttp__queue_path(&client->queue, item)))
+        return sttp__error_wrong_answer(client, response->echo);
+    sttp__input_consume(&client->input, size);
+    sttp__trace(client, (sttp_trace){.kind = STTP_TRACE_RECEIVED,
+                                     .address = client->connection.address,
+                                     .data = {bytes.data, size}});
+    after_answer(client);
+    return STTP_OK;
+}
+
+static sttp_status receive_more(sttp_client *client)
+{
+    sttp__connection *c = &client->connection;
+
+    if (c->read_wants == 0)
+        return read_once(client);
+    if (!sttp__wait(c->fd, (short)(c->read_wants | c->write_wants), client->deadline.at))
+        return sttp__error_timeout(client, STTP_PHASE_RECEIVE, client->deadline.name);
+    c->read_wants = 0;
+    c->write_wants = 0;
+    return STTP_OK;
+}
+
+static sttp_status converse(sttp_client *client, sttp_response *response)
+{
+    for (;;) {
+        sttp_status status = send_lines(client);
+
+        if (status == STTP_OK)
+            status = take_answer(client, response);
+        if (status == STTP_NEED_MORE)
+            status = receive_more(client);
+        else
+            return status;
+        if (status != STTP_OK)
+            return status;
+    }
+}
+
+static sttp_status result_of_lost(sttp_client *client, sttp_status why)
+{
+    sttp__error(client, why, STTP_PHASE_RECEIVE, 0);
+    return sttp__error_outcome_unknown(client);
+}
+
+/* A kept connection was closed before a byte of the answer came: the peer had given it up. */
+static bool may_repeat(const sttp_client *client, bool unknown)
+{
+    const sttp__connection *c = &client->connection;
+
+    return (c->ended || c->write_failed) && c->answers > 0 && unread(client).size == 0 && !unknown;
+}
+
+sttp_status sttp__exchange(sttp_client *client, sttp_response *response)
+{
+    const sttp__outstanding *oldest = sttp__queue_at(&client->queue, 0);
+
+    if (oldest->lost != STTP_OK)
+        return result_of_lost(client, oldest->lost);
+    if (client->unasked.status != STTP_OK) {
+        client->error = client->unasked;
+        client->unasked = (sttp_error){0};
+        return client->error.status;
+    }
+    for (;;) {
+        bool repeat, unknown;
+        sttp_status status = client->connection.fd < 0 ? sttp__open(client) : STTP_OK;
+
+        if (status != STTP_OK)
+            return status;
+        status = converse(client, response);
+        if (status == STTP_OK)
+            return STTP_OK;
+        unknown = sttp_action_is_change(oldest->action) && sttp__queue_oldest_sent(&client->queue);
+        repeat = may_repeat(client, unknown);
+        sttp__close(client, status);
+        sttp__queue_rewind(&client->queue, status);
+        if (!repeat)
+            return unknown ? sttp__error_outcome_unknown(client) : status;
+    }
+}
