@@ -11,9 +11,9 @@
 /* What an acknowledged change has survived when its answer leaves. */
 enum store_durability {
     STORE_DURABILITY_ALWAYS = 0, /* the file and its directory are on disk */
-    STORE_DURABILITY_INTERVAL,   /* a crash of the server; a crash of the machine may lose the last
-                                    second's changes, and never leaves half a text that was there
-                                    for longer */
+    STORE_DURABILITY_INTERVAL,   /* a crash of the server. Once a second all is written to disk: a
+                                    crash of the machine may lose or empty what changed since. A
+                                    failure of that is told by the next change, which fails */
     STORE_DURABILITY_NONE        /* a crash of the server; the kernel writes when it likes */
 };
 
@@ -23,15 +23,20 @@ struct store_fs_settings {
     enum store_durability durability; /* default STORE_DURABILITY_ALWAYS */
     unsigned threads; /* at most so many wait for storage at once; default 64. They are started
                          when there is work for them and end when there is none */
-    unsigned queue;   /* operations that wait for a thread or for an earlier change of their path;
-                         beyond it STORE_BUSY at once; default 4,096 */
+    unsigned queue;   /* operations that may wait besides those that threads work on, for a thread
+                         or for an earlier change of their path; beyond it STORE_BUSY at once;
+                         default 4,096 */
 };
 
-/* Opens the store: locks the document root against a second server, removes what a server that
- * died left unfinished in it. On false `error` is one line for the operator, ended by a zero byte,
- * that says why the document root cannot be used and what to do. A document root that may be read
- * and not written is fine: changes get their error. Call `store->close` after the last operation.
- */
+/* Opens the store: locks the document root against a second server, and removes what a server that
+ * died left unfinished in it, which is everything whose name begins with STTP_RESERVED_PREFIX.
+ *
+ * On false, `error` is one line for the operator, ended by a zero byte, that says why the document
+ * root cannot be used and what to do. On true it is empty, or a warning of the same form: parts of
+ * the document root could not be searched or cleared of what was left.
+ *
+ * A document root that may be read and not written is fine: changes get their error. Call
+ * `store->close` after the last operation. */
 bool store_fs_open(const struct store_fs_settings *settings, store **store, char *error,
                    size_t capacity);
 

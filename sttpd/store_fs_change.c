@@ -92,7 +92,7 @@ static store_result update_in(struct store_fs *fs, int directory, const char *na
     if (result != STORE_DONE)
         return result;
     /* The rename would not ask: it needs no right to write the file itself. */
-    if (faccessat(directory, name, W_OK, AT_EACCESS) == -1)
+    if (faccessat(directory, name, W_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == -1)
         return fs_result(errno);
     char successor[FS_RESERVED_NAME];
     fs_reserve_name(fs, successor);
