@@ -6,6 +6,7 @@
  * by a thread of its own, and when that is not done in time the process ends without it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -86,19 +87,52 @@ static void raise_descriptor_limit(struct sttpd *sttpd)
               (unsigned long long)sttpd->options.max_connections, (unsigned long long)wanted);
 }
 
+/* What to do about a document root that cannot be used, as far as the store cannot know it. */
+static void docroot_advice(const char *docroot, int error, char *advice, size_t capacity)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-";
+    bool is_plain = docroot[0] != '-' && docroot[strspn(docroot, plain)] == '\0';
+
+    advice[0] = '\0';
+    if (error == ENOENT && is_plain)
+        snprintf(advice, capacity, " (mkdir -p %s)", docroot);
+    else if (error == EACCES)
+        snprintf(advice, capacity, " (sttpd runs as user %u, group %u)", (unsigned)geteuid(),
+                 (unsigned)getegid());
+}
+
+static void warn_of_docroot(struct sttpd *sttpd, const char *leftovers)
+{
+    const char *docroot = sttpd->options.docroot;
+
+    if (leftovers[0] != '\0')
+        log_write(&sttpd->log, LOG_LEVEL_WARNING, "%s", leftovers);
+    if (faccessat(AT_FDCWD, docroot, W_OK, AT_EACCESS) != 0)
+        log_write(&sttpd->log, LOG_LEVEL_WARNING,
+                  "document root %s: %m; changes will fail (sttpd runs as user %u, group %u)",
+                  docroot, (unsigned)geteuid(), (unsigned)getegid());
+}
+
 static bool open_store(struct sttpd *sttpd)
 {
-    char error[1024];
+    char text[PATH_MAX + 1024] = "";
+    char advice[PATH_MAX + 32];
+    const char *docroot = sttpd->options.docroot;
     struct store_fs_settings settings = {
-        .docroot = sttpd->options.docroot,
+        .docroot = docroot,
         .durability = (enum store_durability)sttpd->options.durability,
         .threads = (unsigned)sttpd->options.storage_threads,
         .queue = (unsigned)sttpd->options.storage_queue,
     };
 
-    if (store_fs_open(&settings, &sttpd->store, error, sizeof error))
+    if (store_fs_open(&settings, &sttpd->store, text, sizeof text)) {
+        warn_of_docroot(sttpd, text);
         return true;
-    log_write(&sttpd->log, LOG_LEVEL_ERROR, "%s", error);
+    }
+    int error = faccessat(AT_FDCWD, docroot, R_OK | X_OK, AT_EACCESS) != 0 ? errno : 0;
+    docroot_advice(docroot, error, advice, sizeof advice);
+    log_write(&sttpd->log, LOG_LEVEL_ERROR, "%s%s", text, advice);
     return false;
 }
 
@@ -134,8 +168,6 @@ static const char *listen_advice(const char *address, int error)
 
     if (error == EACCES && !is_unix)
         return " (ports below 1024 need root or CAP_NET_BIND_SERVICE)";
-    if (error == EADDRNOTAVAIL)
-        return " (no interface of this machine has this address)";
     if (is_unix && error == ENOENT)
         return " (the socket's directory is not there)";
     return "";
@@ -158,8 +190,9 @@ static void log_listen_failure(struct sttpd *sttpd, const char *address, sttp_st
         log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot listen on %s: %m%s", address,
                   listen_advice(address, error));
     else
-        log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot listen on %s: %s", address,
-                  sttp_status_text(status));
+        log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot listen on %s: %s%s", address,
+                  sttp_status_text(status),
+                  status == STTP_ERR_ADDRESS ? " (does this machine have it?)" : "");
 }
 
 /* Every address is tried, so that all that fail are told at once. */

@@ -1,23 +1,39 @@
 #include <errno.h>
+#include <stdbool.h>
 #include <time.h>
 
 #include "sttpd/notices.h"
 
-/* Whoever floods the server with connections must not fill the log: one line a second at most says
- * how many were refused. */
-static void log_refused(struct notices *notices, const sttp_notice *notice)
+/* Whoever floods the server with connections must not fill the log: lines about that come once a
+ * second at most. */
+static bool once_a_second(atomic_llong *logged)
 {
     struct timespec now;
-    unsigned long long count = atomic_fetch_add(&notices->refused, 1) + 1;
-    long long last = atomic_load(&notices->last_refused_log);
+    long long last = atomic_load(logged);
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if (now.tv_sec == last ||
-        !atomic_compare_exchange_strong(&notices->last_refused_log, &last, now.tv_sec))
+    return now.tv_sec != last && atomic_compare_exchange_strong(logged, &last, now.tv_sec);
+}
+
+static void log_refused(struct notices *notices, const sttp_notice *notice)
+{
+    unsigned long long count = atomic_fetch_add(&notices->refused, 1) + 1;
+
+    if (once_a_second(&notices->refused_logged))
+        log_write(notices->log, LOG_LEVEL_WARNING,
+                  "refused a connection from %s on %s: %s (%llu refused since the start)",
+                  notice->peer, notice->listener, sttp_close_reason_text(notice->reason), count);
+}
+
+static void log_paused(struct notices *notices, const sttp_notice *notice)
+{
+    if (!once_a_second(&notices->paused_logged))
         return;
+    errno = notice->system_errno;
     log_write(notices->log, LOG_LEVEL_WARNING,
-              "refused a connection from %s on %s: %s (%llu refused since the start)", notice->peer,
-              notice->listener, sttp_close_reason_text(notice->reason), count);
+              notice->system_errno != 0 ? "connections wait to be accepted on %s: %s (%m)"
+                                        : "connections wait to be accepted on %s: %s",
+              notice->listener, sttp_close_reason_text(notice->reason));
 }
 
 static void log_closed(struct notices *notices, const sttp_notice *notice)
@@ -46,9 +62,7 @@ void notices_log(void *context, const sttp_notice *notice)
         log_refused(notices, notice);
         return;
     case STTP_NOTICE_ACCEPT_PAUSED:
-        errno = notice->system_errno;
-        log_write(notices->log, LOG_LEVEL_WARNING,
-                  "no connections are accepted on %s for a moment: %m", notice->listener);
+        log_paused(notices, notice);
         return;
     case STTP_NOTICE_STOPPED:
         log_write(notices->log, LOG_LEVEL_DEBUG, "a worker has ended");

@@ -10,8 +10,10 @@
 
 struct notices {
     log_sink *log;
-    atomic_ullong refused;         /* connections, since the start */
-    atomic_llong last_refused_log; /* seconds on the monotonic clock */
+    atomic_ullong refused; /* connections, since the start */
+    /* When such a line was written last; seconds on the monotonic clock. */
+    atomic_llong refused_logged;
+    atomic_llong paused_logged;
 };
 
 /* The engine's `notice` function; `context` is a struct notices. */
