@@ -1,0 +1,461 @@
+/* The server engine: the order of answers, the life of a connection, timeouts, back-pressure. */
+#include "server_support.h"
+
+/* ---- order ---- */
+
+START_TEST(test_answers_come_in_order)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    send_text(fd, "SHOW /park1\nSHOW /park2\nSHOW /now\nbad\nSHOW /park3\n");
+    wait_parked(fixture, 3);
+    release_parked(fixture, 2);
+    release_parked(fixture, 0);
+    expect(fd, "200 /park1 OK\ntext\n");
+    release_parked(fixture, 1);
+    expect(fd, "200 /park2 OK\ntext\n200 /now OK\ntext\n300 - CLIENT ERROR \"");
+    send_text(fd, "\n");
+    char rest[512];
+    size_t size = 0;
+    ssize_t got;
+    while ((got = recv(fd, rest + size, sizeof rest - 1 - size, 0)) > 0)
+        size += (size_t)got;
+    rest[size] = '\0';
+    ck_assert_int_eq(got, 0);
+    ck_assert_ptr_nonnull(strstr(rest, "\"\n200 /park3 OK\ntext\n"));
+    close(fd);
+    wait_reason(fixture, STTP_CLOSE_BY_CLIENT, 1);
+    ck_assert_uint_eq(fixture->requests, 5);
+    stop(fixture);
+}
+END_TEST
+
+START_TEST(test_change_waits_and_holds_back)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    int other = client(fixture);
+    send_text(fd, "SHOW /park1\nUPDATE /park2 x\nSHOW /park3\nDELETE /now\nSHOW /now\n");
+    for (unsigned i = 0; i < 3; i++) {
+        wait_parked(fixture, i + 1);
+        round_trip(other);
+        ck_assert_uint_eq(current(fixture, &fixture->parked_count), i + 1);
+        ck_assert_uint_eq(current(fixture, &fixture->handled), 2 * (i + 1));
+        release_parked(fixture, i);
+    }
+    expect(fd, "200 /park1 OK\ntext\n200 /park2 OK\ntext\n200 /park3 OK\ntext\n"
+               "600 /now DELETED\n200 /now OK\ntext\n");
+    close(fd);
+    close(other);
+    stop(fixture);
+}
+END_TEST
+
+/* A handler on the worker's thread may answer what another connection, or its own, has asked. */
+START_TEST(test_answer_from_another_handler)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    int other = client(fixture);
+    send_text(fd, "SHOW /park1\n");
+    wait_parked(fixture, 1);
+    exchange(other, "SHOW /release\n", "200 /release OK\ntext\n");
+    expect(fd, "200 /park1 OK\ntext\n");
+    close(fd);
+    close(other);
+    stop(fixture);
+
+    fixture = start((sttp_server_options){0});
+    fd = client(fixture);
+    exchange(fd, "SHOW /park1\nSHOW /release\nSHOW /now\n",
+             "200 /park1 OK\ntext\n200 /release OK\ntext\n200 /now OK\ntext\n");
+    close(fd);
+    stop(fixture);
+}
+END_TEST
+
+enum { COUNT = 20000 };
+
+static void *send_many(void *argument)
+{
+    int fd = *(int *)argument;
+    char *requests = malloc(COUNT * sizeof "SHOW /now/00000\n");
+    size_t size = 0;
+    for (int i = 0; i < COUNT; i++)
+        size += (size_t)sprintf(requests + size, "SHOW /now/%05d\n", i);
+    send_bytes(fd, requests, size);
+    free(requests);
+    return NULL;
+}
+
+START_TEST(test_many_pipelined)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    pthread_t sender;
+    ck_assert_int_eq(pthread_create(&sender, NULL, send_many, &fd), 0);
+    for (int i = 0; i < COUNT; i++) {
+        char response[64];
+        snprintf(response, sizeof response, "200 /now/%05d OK\ntext\n", i);
+        expect(fd, response);
+    }
+    pthread_join(sender, NULL);
+    close(fd);
+    stop(fixture);
+}
+END_TEST
+
+START_TEST(test_refused_response_is_500)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    exchange(fd, "SHOW /bad\n", "500 /bad SERVER ERROR \"");
+    send_text(fd, "\n");
+    while (recv(fd, (char[64]){0}, 64, 0) > 0)
+        ;
+    close(fd);
+    wait_reason(fixture, STTP_CLOSE_BY_CLIENT, 1);
+    ck_assert_int_eq(fixture->bad_status, STTP_ERR_CONTROL_CHARACTER);
+    fixture->bad_status = STTP_OK;
+    stop(fixture);
+}
+END_TEST
+
+START_TEST(test_connection_numbers)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int first = client(fixture);
+    exchange(first, "SHOW /id\n", "200 /id OK\n1\n");
+    int second = client(fixture);
+    exchange(second, "SHOW /id\n", "200 /id OK\n2\n");
+    ck_assert_uint_eq(fixture->last_opened, 2);
+    struct sockaddr_in own;
+    socklen_t size = sizeof own;
+    char peer[64];
+    ck_assert_int_eq(getsockname(second, (struct sockaddr *)&own, &size), 0);
+    snprintf(peer, sizeof peer, "127.0.0.1:%u", ntohs(own.sin_port));
+    ck_assert_str_eq(fixture->last_peer, peer);
+    close(first);
+    close(second);
+    stop(fixture);
+}
+END_TEST
+
+/* ---- the end of a session ---- */
+
+START_TEST(test_empty_line_ends)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    exchange(fd, "SHOW /park\nSHOW /now\n\nSHOW /never\n", "");
+    wait_parked(fixture, 1);
+    release_parked(fixture, 0);
+    expect(fd, "200 /park OK\ntext\n200 /now OK\ntext\n");
+    expect_end_and_close(fd);
+    wait_reason(fixture, STTP_CLOSE_BY_CLIENT, 1);
+    ck_assert_uint_eq(current(fixture, &fixture->handled), 2);
+    stop(fixture);
+}
+END_TEST
+
+START_TEST(test_half_close)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    send_text(fd, "SHOW /park1\nUPDATE /park2 x\nSHOW /now\n");
+    shutdown(fd, SHUT_WR);
+    for (unsigned i = 0; i < 2; i++) {
+        wait_parked(fixture, i + 1);
+        release_parked(fixture, i);
+    }
+    expect(fd, "200 /park1 OK\ntext\n200 /park2 OK\ntext\n200 /now OK\ntext\n");
+    expect_end_and_close(fd);
+    wait_reason(fixture, STTP_CLOSE_BY_CLIENT, 1);
+    stop(fixture);
+}
+END_TEST
+
+START_TEST(test_unfinished_line)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    send_text(fd, "SHOW /now\nSHOW /n");
+    shutdown(fd, SHUT_WR);
+    expect(fd, "200 /now OK\ntext\n300 - CLIENT ERROR \"");
+    char last = '\0';
+    while (recv(fd, &last, 1, 0) > 0)
+        ;
+    ck_assert_int_eq(last, '\n');
+    close(fd);
+    fd = client(fixture);
+    shutdown(fd, SHUT_WR);
+    expect_end_and_close(fd);
+    wait_reason(fixture, STTP_CLOSE_BY_CLIENT, 2);
+    ck_assert_uint_eq(current(fixture, &fixture->handled), 1);
+    stop(fixture);
+}
+END_TEST
+
+/* The answer is not lost, although the client sends much more than anybody reads. */
+START_TEST(test_line_too_long)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    static char megabyte[1 << 20];
+    memset(megabyte, 'a', sizeof megabyte);
+    send_text(fd, "SHOW /now\n");
+    for (int i = 0; i < 8; i++)
+        send_bytes(fd, megabyte, sizeof megabyte);
+    shutdown(fd, SHUT_WR);
+    expect(fd, "200 /now OK\ntext\n300 - CLIENT ERROR \"");
+    char last = '\0';
+    ssize_t got;
+    while ((got = recv(fd, &last, 1, 0)) > 0)
+        ;
+    ck_assert_int_eq(got, 0);
+    ck_assert_int_eq(last, '\n');
+    close(fd);
+    wait_reason(fixture, STTP_CLOSE_LINE_TOO_LONG, 1);
+    stop(fixture);
+}
+END_TEST
+
+START_TEST(test_http)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    send_text(fd, "GET / HTTP/1.1\r\nHost: here\r\n\r\nSHOW /now\n");
+    char answer_text[1024];
+    size_t size = 0;
+    ssize_t got;
+    while ((got = recv(fd, answer_text + size, sizeof answer_text - 1 - size, 0)) > 0)
+        size += (size_t)got;
+    answer_text[size] = '\0';
+    ck_assert_int_eq(got, 0);
+    ck_assert_int_eq(strncmp(answer_text, "HTTP/1.1 400 Bad Request\r\n", 26), 0);
+    const char *length = strstr(answer_text, "Content-Length: ");
+    const char *body = strstr(answer_text, "\r\n\r\n");
+    ck_assert_ptr_nonnull(length);
+    ck_assert_ptr_nonnull(body);
+    ck_assert_uint_eq(strlen(body + 4), (unsigned)atoi(length + 16));
+    ck_assert_ptr_nonnull(strstr(body, "STTP"));
+    close(fd);
+    wait_reason(fixture, STTP_CLOSE_HTTP, 1);
+    ck_assert_uint_eq(current(fixture, &fixture->handled), 0);
+    stop(fixture);
+}
+END_TEST
+
+static void reset_socket(int fd)
+{
+    struct linger reset = {.l_onoff = 1};
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    close(fd);
+}
+
+/* Replies whose connection is gone come to nothing, on the worker's thread and on others. */
+START_TEST(test_reset_with_replies_out)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    int other = client(fixture);
+    send_text(fd, "SHOW /park1\nSHOW /park2\nSHOW /now\nSHOW /park3\n");
+    wait_parked(fixture, 3);
+    release_parked(fixture, 2);
+    reset_socket(fd);
+    wait_reason(fixture, STTP_CLOSE_RESET, 1);
+    release_parked(fixture, 1);
+    exchange(other, "SHOW /release\n", "200 /release OK\ntext\n");
+    close(other);
+    stop(fixture);
+}
+END_TEST
+
+/* ---- timeouts ---- */
+
+START_TEST(test_idle_timeout)
+{
+    struct fixture *fixture = start((sttp_server_options){.idle_timeout = 100});
+    int busy = client(fixture);
+    send_text(busy, "SHOW /park\n");
+    wait_parked(fixture, 1);
+    int fd = client(fixture);
+    round_trip(fd);
+    expect_end_and_close(fd);
+    wait_reason(fixture, STTP_CLOSE_IDLE_TIMEOUT, 1);
+    release_parked(fixture, 0);
+    expect(busy, "200 /park OK\ntext\n");
+    expect_end_and_close(busy);
+    wait_reason(fixture, STTP_CLOSE_IDLE_TIMEOUT, 2);
+    stop(fixture);
+}
+END_TEST
+
+/* Bytes that come in the meantime do not push it back. */
+START_TEST(test_request_timeout)
+{
+    struct fixture *fixture = start((sttp_server_options){.request_timeout = 200});
+    int fd = client(fixture);
+    round_trip(fd);
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    int sent = 0;
+    do {
+        send_text(fd, sent == 0 ? "SHOW /" : "a");
+    } while (poll(&readable, 1, 20) == 0 && ++sent < 200);
+    ck_assert_int_lt(sent, 200);
+    expect(fd, "300 - CLIENT ERROR \"request timeout\"\n");
+    expect_end_and_close(fd);
+    wait_reason(fixture, STTP_CLOSE_REQUEST_TIMEOUT, 1);
+    stop(fixture);
+}
+END_TEST
+
+/* The server's own delay is not the client's. */
+START_TEST(test_request_timeout_not_while_held_back)
+{
+    struct fixture *fixture = start((sttp_server_options){.request_timeout = 50});
+    int fd = client(fixture);
+    send_text(fd, "UPDATE /park x\nSHOW /n");
+    wait_parked(fixture, 1);
+    int other = client(fixture);
+    send_text(other, "SHO");
+    expect(other, "300 - CLIENT ERROR \"request timeout\"\n");
+    expect_end_and_close(other);
+    send_text(fd, "ow\n");
+    release_parked(fixture, 0);
+    expect(fd, "200 /park OK\ntext\n200 /now OK\ntext\n");
+    close(fd);
+    stop(fixture);
+}
+END_TEST
+
+static int slow_client(struct fixture *fixture)
+{
+    int size = 4096;
+    int fd = make_socket(AF_INET);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+    connect_socket(fd, sttp_server_address(fixture->server, 0));
+    return fd;
+}
+
+START_TEST(test_send_timeout)
+{
+    struct fixture *fixture = start((sttp_server_options){.send_timeout = 100});
+    int fd = slow_client(fixture);
+    for (int i = 0; i < 20; i++)
+        send_text(fd, "SHOW /big\n");
+    wait_reason(fixture, STTP_CLOSE_SEND_TIMEOUT, 1);
+    char buffer[4096];
+    ssize_t got;
+    while ((got = recv(fd, buffer, sizeof buffer, 0)) > 0)
+        ;
+    ck_assert_int_lt(got, 0);
+    ck_assert_int_eq(errno, ECONNRESET);
+    close(fd);
+    stop(fixture);
+}
+END_TEST
+
+/* ---- back-pressure ---- */
+
+START_TEST(test_max_in_flight)
+{
+    struct fixture *fixture = start((sttp_server_options){.max_in_flight = 2});
+    int fd = client(fixture);
+    int other = client(fixture);
+    send_text(fd, "SHOW /park1\nSHOW /park2\nSHOW /park3\nSHOW /park4\n");
+    wait_parked(fixture, 2);
+    round_trip(other);
+    ck_assert_uint_eq(current(fixture, &fixture->parked_count), 2);
+    release_parked(fixture, 1); /* answered, but not sent: still under way */
+    round_trip(other);
+    ck_assert_uint_eq(current(fixture, &fixture->parked_count), 2);
+    release_parked(fixture, 0);
+    wait_parked(fixture, 4);
+    release_parked(fixture, 2);
+    release_parked(fixture, 3);
+    expect(fd, "200 /park1 OK\ntext\n200 /park2 OK\ntext\n200 /park3 OK\ntext\n200 /park4 OK\n");
+    close(fd);
+    close(other);
+    stop(fixture);
+}
+END_TEST
+
+static void expect_big(int fd)
+{
+    static char buffer[BIG + 1];
+    expect(fd, "200 /big OK\n");
+    ck_assert_int_eq(recv(fd, buffer, sizeof buffer, MSG_WAITALL), (int)sizeof buffer);
+    ck_assert_int_eq(buffer[0], 'x');
+    ck_assert_int_eq(buffer[BIG], '\n');
+}
+
+/* The handler is not called for a client that takes no answers, and no answer is lost for it. */
+START_TEST(test_max_unsent)
+{
+    enum { BIG_ONES = 60, QUIET = 50 };
+    struct fixture *fixture = start((sttp_server_options){.max_unsent = 1000});
+    int fd = slow_client(fixture);
+    int other = client(fixture);
+    for (int i = 0; i < BIG_ONES; i++)
+        send_text(fd, "SHOW /big\n");
+    unsigned big = 0;
+    unsigned rounds = 0;
+    for (int quiet = 0; quiet < QUIET; quiet++) {
+        round_trip(other);
+        unsigned now = current(fixture, &fixture->handled) - ++rounds;
+        if (now != big)
+            quiet = 0;
+        big = now;
+    }
+    ck_assert_uint_ge(big, 1);
+    ck_assert_uint_lt(big, BIG_ONES / 2);
+    for (int i = 0; i < BIG_ONES; i++)
+        expect_big(fd);
+    close(fd);
+    close(other);
+    stop(fixture);
+}
+END_TEST
+
+static Suite *server_suite(void)
+{
+    Suite *suite = suite_create("server");
+    TCase *order = tcase_create("order");
+    tcase_set_timeout(order, 60);
+    tcase_add_test(order, test_answers_come_in_order);
+    tcase_add_test(order, test_change_waits_and_holds_back);
+    tcase_add_test(order, test_answer_from_another_handler);
+    tcase_add_test(order, test_many_pipelined);
+    tcase_add_test(order, test_refused_response_is_500);
+    tcase_add_test(order, test_connection_numbers);
+    suite_add_tcase(suite, order);
+    TCase *end = tcase_create("end");
+    tcase_set_timeout(end, 60);
+    tcase_add_test(end, test_empty_line_ends);
+    tcase_add_test(end, test_half_close);
+    tcase_add_test(end, test_unfinished_line);
+    tcase_add_test(end, test_line_too_long);
+    tcase_add_test(end, test_http);
+    tcase_add_test(end, test_reset_with_replies_out);
+    suite_add_tcase(suite, end);
+    TCase *time = tcase_create("time");
+    tcase_set_timeout(time, 60);
+    tcase_add_test(time, test_idle_timeout);
+    tcase_add_test(time, test_request_timeout);
+    tcase_add_test(time, test_request_timeout_not_while_held_back);
+    tcase_add_test(time, test_send_timeout);
+    tcase_add_test(time, test_max_in_flight);
+    tcase_add_test(time, test_max_unsent);
+    suite_add_tcase(suite, time);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(server_suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
