@@ -157,6 +157,25 @@ def test_names_put_by_hand():
         assert status_of(server, b"DELETE /sub/") == (300, b"/sub/")
 
 
+def test_paths_that_no_request_can_name():
+    """Made by hand, so deep that the last file's path has 1,026 bytes."""
+    parts = [letter * 255 for letter in "abcd"]
+    with Server() as server:
+        here = os.getcwd()
+        try:
+            os.chdir(server.docroot)
+            for part in parts:
+                os.mkdir(part)
+                os.chdir(part)
+            open("x", "wb").close()
+        finally:
+            os.chdir(here)
+        listed = names_of(server, b"LIST /?recursive=1&type=file")
+        assert listed == [], listed
+        listed = names_of(server, b"LIST /" + "/".join(parts[:3]).encode())
+        assert listed == [b"d" * 255 + b"/"], listed
+
+
 def test_many_names():
     """20,000 names in one answer; more than 16 MiB of them are too many."""
     deep = "/".join(letter * 255 for letter in "abc")

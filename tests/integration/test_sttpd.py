@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import UNPRIVILEGED, Server, connect, exchange, lines_of, read_line, receive_all, \
     run_tests, status_of, temporary_directory, wait_until
@@ -42,6 +43,49 @@ def test_every_later_answer_shows_a_change():
                 [b"y\n", b"600 /n/%d DELETED\n" % number]
             other.sendall(b"LIST /n\n")
             assert [read_line(other) for _ in range(2)] == [b"200 /n OK\n", b"\n"]
+
+
+def at_once(count, function):
+    """The results of `function(0)` to `function(count - 1)`, each in a thread of its own."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, range(count)))
+
+
+def test_one_of_many_creates_wins():
+    with Server("--threads", "4") as server:
+        for round_number in range(20):
+            path = b"/r%d/d/file" % round_number
+            answers = at_once(8, lambda i, path=path: lines_of(server, b"CREATE %s %d" % (path, i)))
+            exists = b'300 %s CLIENT ERROR "file already exists; use UPDATE"' % path
+            assert sorted(answers) == [[b"100 %s CREATED" % path]] + [[exists]] * 7, answers
+            winner = answers.index([b"100 %s CREATED" % path])
+            assert lines_of(server, b"SHOW " + path)[1] == b"%d" % winner
+
+
+def test_one_of_many_deletes_wins():
+    with Server("--threads", "4") as server:
+        for _ in range(20):
+            lines_of(server, b"CREATE /d/a x")
+            answers = at_once(8, lambda _: status_of(server, b"DELETE /d/a")[0])
+            assert sorted(answers) == [400] * 7 + [600], answers
+
+
+def test_readers_see_the_old_text_or_the_new_one():
+    texts = [letter * 160 for letter in (b"a", b"b", b"c")]
+
+    def work(number):
+        if number == 0:
+            requests = [b'UPDATE /d/a "%s"' % texts[i % 3] for i in range(300)]
+        else:
+            requests = [b"SHOW /d/a", b"LIST /d?q=aaaa", b"LIST /d"] * 200
+        return lines_of(server, *requests)
+
+    with Server("--threads", "4") as server:
+        lines_of(server, b"CREATE /d/a " + texts[0])
+        for answers in at_once(6, work)[1:]:
+            assert set(answers[0::6]) == {b"200 /d/a OK"} and set(answers[1::6]) <= set(texts)
+            assert set(answers[2::6]) == {b"200 /d OK"} and set(answers[3::6]) <= {b"", b"a"}
+            assert set(answers[5::6]) == {b"a"}, "an UPDATE takes the name out of the listing"
 
 
 # -- the end
