@@ -12,12 +12,10 @@
 
 enum { FIRST_PAUSE_MS = 100, LAST_PAUSE_MS = 10000 };
 
-/* Whether to send again cannot hurt. A change that may have been made is STTP_ERR_OUTCOME_UNKNOWN;
- * with every other status of these nothing of it was sent. */
+/* Whether there is no answer and to send again cannot hurt. A change that may have been made is
+ * STTP_ERR_OUTCOME_UNKNOWN; with every other status of these nothing of it was sent. */
 static bool may_repeat(const cli_result *result)
 {
-    if (result->response)
-        return false;
     switch (result->error.status) {
     case STTP_ERR_RESOLVE:
     case STTP_ERR_CONNECT:

@@ -6,7 +6,9 @@ import os
 import pathlib
 import pty
 import re
+import signal
 import subprocess
+import threading
 import time
 import unittest
 
@@ -74,6 +76,15 @@ class CliTest(unittest.TestCase):
 
     def to(self, server, *arguments, **options):
         return self.cli("-a", "127.0.0.1", "-p", server.port, *arguments, **options)
+
+    def start(self, *arguments, **options):
+        """A run that goes on beside the test, and is ended should the test get stuck."""
+        run = self.stack.enter_context(subprocess.Popen([CLI, *map(str, arguments)], **options))
+        guard = threading.Timer(60, run.kill)
+        self.stack.callback(guard.cancel)
+        self.stack.callback(run.kill)
+        guard.start()
+        return run
 
     def temporary(self):
         return self.stack.enter_context(temporary_directory())
@@ -255,7 +266,8 @@ class Usage(CliTest):
         self.assertEqual(re.findall(r"^(?:\[\[|\|)  ?\*(\d+)\*", manual, re.MULTILINE), order)
 
     def test_version(self):
-        self.assertRegex(self.cli("-V").out, r"^sttp-cli \d+\.\d+\.\d+ \(libsttp \d+\.\d+\.\d+\)\n$")
+        number = r"\d+\.\d+\.\d+"
+        self.assertRegex(self.cli("-V").out, rf"^sttp-cli {number} \(libsttp {number}\)\n$")
         self.assertEqual(self.cli("--version").out, self.cli("-V").out)
 
 
@@ -348,7 +360,8 @@ class Answers(CliTest):
 
     def test_filename_too_long_for_another_server(self):
         server = self.naive(naive_servers.answers(b"310 /a FILENAME TOO LONG\n"))
-        self.assertEqual(self.to(server, "/a", status=31).err, "sttp-cli: 310 /a FILENAME TOO LONG\n")
+        run = self.to(server, "/a", status=31)
+        self.assertEqual(run.err, "sttp-cli: 310 /a FILENAME TOO LONG\n")
 
     def test_server_closes_after_each_answer(self):
         server = self.naive(naive_servers.closes_after_each_answer)
@@ -438,11 +451,11 @@ class Answers(CliTest):
 
     def test_retry_waits_for_a_server_that_starts(self):
         port = free_port()
-        with subprocess.Popen([CLI, "-a", "127.0.0.1", "-p", str(port), "--retry", "8", "create",
-                               "/a", "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-            self.assertIn(b"trying again", run.stderr.readline())
-            server = self.naive(naive_servers.closes_after_each_answer, port=port)
-            out, _ = run.communicate(timeout=60)
+        run = self.start("-a", "127.0.0.1", "-p", port, "--retry", "8", "create", "/a", "x",
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertIn(b"trying again", run.stderr.readline())
+        server = self.naive(naive_servers.closes_after_each_answer, port=port)
+        out, _ = run.communicate(timeout=60)
         self.assertEqual((run.returncode, out), (0, b"100 /a CREATED\n"))
         self.assertEqual(len(server.requests), 1)
 
@@ -510,14 +523,12 @@ class Output(CliTest):
     def test_signal_leaves_no_temporary_file(self):
         file = self.temporary() / "out"
         server = self.naive(naive_servers.never_answers)
-        with subprocess.Popen([CLI, "-v", "-o", str(file), f"sttp://127.0.0.1:{server.port}/a"],
-                              stderr=subprocess.PIPE) as run:
-            for line in run.stderr:
-                if b"> SHOW /a" in line:
-                    break
-            self.assertEqual(len(os.listdir(file.parent)), 1)
-            run.terminate()
-            self.assertEqual(run.wait(60), -15)
+        run = self.start("-v", "-o", file, f"sttp://127.0.0.1:{server.port}/a",
+                         stderr=subprocess.PIPE)
+        self.assertTrue(any(b"> SHOW /a" in line for line in run.stderr))
+        self.assertEqual(len(os.listdir(file.parent)), 1)
+        run.terminate()
+        self.assertEqual(run.wait(60), -signal.SIGTERM)
         self.assertEqual(os.listdir(file.parent), [])
 
     def test_place_that_cannot_be_written_stops_before_sending(self):
@@ -527,15 +538,22 @@ class Output(CliTest):
 
     def test_file_that_is_no_regular_file(self):
         path = self.create("a", "text")
-        self.here("-o", "/dev/null", path)
-        self.here("-o", "/dev/full", path, status=1)
+        # A pipe of the test's own: what replaced a device of the system would harm the machine.
+        pipe = self.temporary() / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        self.stack.callback(os.close, reader)
+        self.here("-o", pipe, path)
+        self.assertEqual(os.read(reader, 100), b"text\n")
+        self.assertTrue(pipe.is_fifo())
+        self.assertEqual(os.listdir(pipe.parent), ["pipe"])
         self.assertEqual(self.here("-o", "-", path).out, "text\n")
 
     def test_output_failure(self):
         path = self.create("a", "text")
         with open("/dev/full", "wb") as full:
             for arguments in ([path], ["--json", path], ["--help"],
-                              ["--json", "-o", "/dev/null", f"{path}/b"]):
+                              ["--json", "-o", self.directory / "out", f"{path}/b"]):
                 run = self.here(*arguments, stdout=full, stderr=subprocess.PIPE, status=1)
                 self.assertIn("No space left", run.err)
         reader, writer = os.pipe()
@@ -547,10 +565,11 @@ class Output(CliTest):
 
     def test_closed_standard_output_is_not_the_socket(self):
         server = self.naive(naive_servers.closes_after_each_answer)
-        command = 'exec "$0" "$@" >&- 2>&- <&-'
+        command = 'exec "$0" "$@" >&-'
         done = subprocess.run(["/bin/sh", "-c", command, CLI, f"sttp://127.0.0.1:{server.port}/a"],
-                              timeout=60)
+                              timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
         self.assertEqual(done.returncode, 1)
+        self.assertIn(b"Bad file descriptor", done.stderr)
         self.assertEqual(server.requests, [b"SHOW /a\n"])
 
 
@@ -719,17 +738,20 @@ class Batches(CliTest):
         self.assertLess(run.seconds, 15)
 
     def test_answers_come_while_the_input_is_open(self):
-        command = [CLI, "-a", "127.0.0.1", "-p", str(self.port), "--batch", "-"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
-            for number, line in enumerate(("CREATE {}/a x", "SHOW {}/a", "bad", "SHOW {}/a"), 1):
-                run.stdin.write(line.format(self.base).encode() + b"\n")
-                run.stdin.flush()
-                self.assertTrue(run.stdout.readline().startswith(b"%d\t" % number))
-            run.stdin.write(f"SHOW {self.base}/a\nSHOW {self.base}/b\nSHOW".encode())
+        run = self.start("-a", "127.0.0.1", "-p", self.port, "--batch", "-",
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+        def say(text):
+            run.stdin.write(text.format(self.base).encode())
             run.stdin.flush()
-            self.assertTrue(run.stdout.readline().startswith(b"5\t200"))
-            self.assertTrue(run.stdout.readline().startswith(b"6\t400"))
-            out, _ = run.communicate(f" {self.base}/a".encode(), timeout=60)
+
+        for number, line in enumerate(("CREATE {}/a x", "SHOW {}/a", "bad", "SHOW {}/a"), 1):
+            say(line + "\n")
+            self.assertTrue(run.stdout.readline().startswith(b"%d\t" % number))
+        say("SHOW {0}/a\nSHOW {0}/b\nSHOW")
+        self.assertTrue(run.stdout.readline().startswith(b"5\t200"))
+        self.assertTrue(run.stdout.readline().startswith(b"6\t400"))
+        out, _ = run.communicate(f" {self.base}/a".encode(), timeout=60)
         self.assertEqual(out, f"7\t200 {self.base}/a OK\tx\n".encode())
         self.assertEqual(run.returncode, 2)
 
@@ -775,15 +797,23 @@ class Batches(CliTest):
     def test_closed_output_ends_the_run(self):
         reader, writer = os.pipe()
         os.close(reader)
-        command = [CLI, "-a", "127.0.0.1", "-p", str(self.port), "--batch", "-"]
         with os.fdopen(writer, "wb") as closed:
-            run = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=closed,
-                                   stderr=subprocess.PIPE)
-        with run:
-            run.stdin.write(b"SHOW /a\n")  # and the input stays open
-            run.stdin.flush()
-            self.assertEqual(run.wait(60), 1)
-            self.assertIn(b"Broken pipe", run.stderr.read())
+            run = self.start("-a", "127.0.0.1", "-p", self.port, "--batch", "-", stdout=closed,
+                             stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        run.stdin.write(b"SHOW /a\n")  # and the input stays open
+        run.stdin.flush()
+        self.assertEqual(run.wait(30), 1)
+        self.assertIn(b"Broken pipe", run.stderr.read())
+
+    def test_full_output_ends_endless_input(self):
+        with subprocess.Popen(["yes", "SHOW /a"], stdout=subprocess.PIPE) as endless:
+            self.stack.callback(endless.kill)
+            with open("/dev/full", "wb") as full:
+                run = self.start("-a", "127.0.0.1", "-p", self.port, "--batch", "-", stdout=full,
+                                 stdin=endless.stdout, stderr=subprocess.PIPE)
+            endless.stdout.close()
+            self.assertEqual(run.wait(30), 1)
+            self.assertIn(b"No space left", run.stderr.read())
 
     def test_unreadable_input(self):
         directory = os.open(self.directory, os.O_RDONLY)
