@@ -53,7 +53,7 @@ START_TEST(same_missing_directory)
     struct creator creators[CREATORS];
     open_mode(_i);
     int descriptors = count_descriptors();
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < 4; round++) {
         for (int i = 0; i < CREATORS; i++)
             snprintf(creators[i].path, sizeof creators[i].path, "/r%d/m/%s%d", round,
                      i % 2 == 0 ? "" : "deeper/", i);
@@ -63,7 +63,7 @@ START_TEST(same_missing_directory)
             ck_assert_str_eq(file_text(place("/root%s", creators[i].path)), creators[i].text);
         }
     }
-    ck_assert_int_eq(count_entries(), 1 + 8 * (3 + CREATORS));
+    ck_assert_int_eq(count_entries(), 1 + 4 * (3 + CREATORS));
     ck_assert_int_eq(count_descriptors(), descriptors);
 }
 END_TEST
@@ -72,7 +72,7 @@ START_TEST(same_file)
 {
     struct creator creators[CREATORS];
     open_mode(_i);
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < 4; round++) {
         int winner = -1;
         for (int i = 0; i < CREATORS; i++)
             snprintf(creators[i].path, sizeof creators[i].path, "/d/f%d", round);
@@ -90,7 +90,7 @@ START_TEST(same_file)
 END_TEST
 
 /* Operations of one path that are handed over together run in their order and complete in it. */
-enum { MANY = 300 };
+enum { MANY = 90 };
 
 static int completed[MANY];
 static atomic_int completions;
@@ -133,7 +133,7 @@ END_TEST
 
 /* One writes ever larger numbers, others read: nobody sees an older one than was acknowledged
  * before, or than somebody saw before. */
-enum { NUMBERS = 200, READERS = 3 };
+enum { NUMBERS = 60, READERS = 3 };
 
 static atomic_int acknowledged, seen;
 static atomic_bool writing;
@@ -226,7 +226,7 @@ START_TEST(swapped_links)
     ((struct store_fs *)fixture.store)->durability = STORE_DURABILITY_NONE;
     atomic_store(&swapping, true);
     ck_assert_int_eq(pthread_create(&swapper, NULL, swap, NULL), 0);
-    for (int round = 0; round < 200; round++)
+    for (int round = 0; round < 100; round++)
         use_swapped(round);
     atomic_store(&swapping, false);
     ck_assert_int_eq(pthread_join(swapper, NULL), 0);
