@@ -1,10 +1,10 @@
 /* One answer. The connection is driven until the oldest request has its result:
  *
- *     send what the window allows -> read an answer from the buffer -> else wait and receive -> ...
+ *     an answer in the buffer? -> else read -> nothing there: send what the window allows -> wait
  *
- * An answer counts only for a request that was sent before the answer's first byte came. So bytes
- * that were sent ahead, or a stored text with a line end in it, are never taken for the answer to a
- * later request.
+ * Something is sent only when all that came has been read and no whole answer is left over, and
+ * while no answer is due only when nothing came at all. So what a peer sends ahead of a request, or
+ * a stored text with a line end in it, is not taken for the answer to that request.
  *
  * A connection that fails gives at least one result, an answer or an error: its oldest request is
  * repeated only where the connection has given an answer before, and on the next one nothing was
@@ -51,7 +51,6 @@ static sttp_status read_once(sttp_client *client)
     c->read_wants = size < 0 ? wants : 0;
     if (size > 0) {
         input->end += (size_t)size;
-        input->received += (uint64_t)size;
         return STTP_OK;
     }
     c->ended = size == 0 || wants == 0;
@@ -60,36 +59,20 @@ static sttp_status read_once(sttp_client *client)
     return STTP_OK;
 }
 
-/* Whether the connection's second request is a change, and it is not known yet whether the peer
- * closes after one answer. Such a peer's end of file travels right behind its answer: waiting a
- * moment for it spares the change from being sent into a closing connection. */
-static bool must_settle(const sttp_client *client)
+/* Waits for the end of the connection where it is likely, and says whether something came: the
+ * connection's second request is a change, and it is not known yet whether the peer closes after
+ * one answer. Such a peer's end of file travels right behind its answer: a moment's patience spares
+ * the change from being sent into a closing connection. */
+static bool settle(sttp_client *client)
 {
-    return client->connection.answers == 1 && !client->keeps_open &&
-           sttp_action_is_change(sttp__queue_at(&client->queue, 0)->action);
-}
+    const sttp__connection *c = &client->connection;
+    uint64_t until = c->answered_at + SETTLE_TIME;
 
-/* Before anything is sent while no answer is due: the peer must be there and silent. */
-static sttp_status check_silence(sttp_client *client)
-{
-    sttp__connection *c = &client->connection;
-    uint64_t settled = c->answered_at + SETTLE_TIME;
-    bool wait = must_settle(client);
-    sttp_status status = STTP_OK;
-
-    if (settled > client->deadline.at)
-        settled = client->deadline.at;
-    do {
-        if (unread(client).size == 0)
-            status = read_once(client);
-        if (status != STTP_OK)
-            return status;
-        if (unread(client).size > 0)
-            return sttp__error_unasked(client);
-        if (c->ended)
-            return sttp__error_lost(client);
-    } while (wait && sttp__wait(c->fd, c->read_wants, settled));
-    return STTP_OK;
+    if (c->answers != 1 || client->keeps_open || sttp__queue_oldest_sent(&client->queue) ||
+        !sttp_action_is_change(sttp__queue_at(&client->queue, 0)->action))
+        return false;
+    return sttp__wait(c->fd, c->read_wants,
+                      until < client->deadline.at ? until : client->deadline.at);
 }
 
 static void trace_sent(const sttp_client *client, size_t from)
@@ -109,14 +92,10 @@ static sttp_status send_lines(sttp_client *client)
     sttp__queue *queue = &client->queue;
     sttp_slice lines;
 
-    while (!c->write_failed && !c->ended &&
-           (lines = sttp__queue_to_send(queue, window(client))).size > 0) {
-        sttp_status status = queue->in_flight == 0 ? check_silence(client) : STTP_OK;
+    while (!c->write_failed && (lines = sttp__queue_to_send(queue, window(client))).size > 0) {
         size_t before = queue->next;
         ptrdiff_t size;
 
-        if (status != STTP_OK)
-            return status;
         c->write_wants = 0;
         size = client->transport.write(c->session, lines.data, lines.size, &c->write_wants);
         if (size < 0 && c->write_wants != 0)
@@ -126,7 +105,7 @@ static sttp_status send_lines(sttp_client *client)
             note_failure(client);
             break;
         }
-        sttp__queue_sent(queue, (size_t)size, client->input.received);
+        sttp__queue_sent(queue, (size_t)size);
         trace_sent(client, before);
     }
     return c->write_failed && queue->in_flight == 0 ? sttp__error_lost(client) : STTP_OK;
@@ -182,23 +161,21 @@ static void after_answer(sttp_client *client)
 /* Reads one answer from the buffer. STTP_NEED_MORE where it is not all there. */
 static sttp_status take_answer(sttp_client *client, sttp_response *response)
 {
-    const sttp__outstanding *item = sttp__queue_at(&client->queue, 0);
     sttp_slice bytes = unread(client);
-    uint64_t began = client->input.received - bytes.size;
     sttp_status status = STTP_NEED_MORE;
     sttp_problem problem;
     size_t size;
 
-    if (bytes.size > 0 && sttp__queue_oldest_sent(&client->queue))
+    if (bytes.size > 0 && !sttp__queue_oldest_sent(&client->queue))
+        return sttp__error_unasked(client);
+    if (bytes.size > 0)
         status = sttp_parse_response(&client->parser, bytes.data, bytes.size, client->max_contents,
                                      client->connection.ended, &size, response, &problem);
     if (status == STTP_NEED_MORE)
         return client->connection.ended ? sttp__error_lost(client) : STTP_NEED_MORE;
     if (status != STTP_OK)
         return sttp__error_bad_answer(client, status, &problem);
-    if (began < item->answer_at)
-        return sttp__error_unasked(client);
-    if (!speaks_of(response, sttp__queue_path(&client->queue, item)))
+    if (!speaks_of(response, sttp__queue_path(&client->queue, sttp__queue_at(&client->queue, 0))))
         return sttp__error_wrong_answer(client, response->echo);
     sttp__input_consume(&client->input, size);
     sttp__trace(client, (sttp_trace){.kind = STTP_TRACE_RECEIVED,
@@ -208,12 +185,10 @@ static sttp_status take_answer(sttp_client *client, sttp_response *response)
     return STTP_OK;
 }
 
-static sttp_status receive_more(sttp_client *client)
+static sttp_status wait_for_peer(sttp_client *client)
 {
     sttp__connection *c = &client->connection;
 
-    if (c->read_wants == 0)
-        return read_once(client);
     if (!sttp__wait(c->fd, (short)(c->read_wants | c->write_wants), client->deadline.at))
         return sttp__error_timeout(client, STTP_PHASE_RECEIVE, client->deadline.name);
     c->read_wants = 0;
@@ -223,15 +198,20 @@ static sttp_status receive_more(sttp_client *client)
 
 static sttp_status converse(sttp_client *client, sttp_response *response)
 {
-    for (;;) {
-        sttp_status status = send_lines(client);
+    sttp__connection *c = &client->connection;
 
-        if (status == STTP_OK)
-            status = take_answer(client, response);
-        if (status == STTP_NEED_MORE)
-            status = receive_more(client);
-        else
+    for (;;) {
+        sttp_status status = take_answer(client, response);
+
+        if (status != STTP_NEED_MORE)
             return status;
+        if (c->read_wants == 0 || settle(client)) {
+            status = read_once(client);
+        } else {
+            status = send_lines(client);
+            if (status == STTP_OK)
+                status = wait_for_peer(client);
+        }
         if (status != STTP_OK)
             return status;
     }

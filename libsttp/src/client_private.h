@@ -55,7 +55,6 @@ typedef struct sttp__input {
     size_t capacity;
     size_t start; /* the first byte that is not consumed */
     size_t end;
-    uint64_t received; /* bytes that came on this connection */
 } sttp__input;
 
 typedef struct sttp__connection {

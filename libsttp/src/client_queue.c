@@ -119,16 +119,13 @@ sttp_slice sttp__queue_to_send(sttp__queue *queue, size_t window)
     return (sttp_slice){line.data + queue->next_bytes, size - queue->next_bytes};
 }
 
-void sttp__queue_sent(sttp__queue *queue, size_t size, uint64_t received)
+void sttp__queue_sent(sttp__queue *queue, size_t size)
 {
     while (size > 0) {
-        sttp__outstanding *item = sttp__queue_at(queue, queue->next);
-        size_t left = item->line_size - queue->next_bytes;
+        size_t left = sttp__queue_at(queue, queue->next)->line_size - queue->next_bytes;
 
-        if (queue->next_bytes == 0) {
+        if (queue->next_bytes == 0)
             queue->in_flight++;
-            item->answer_at = received;
-        }
         if (size < left) {
             queue->next_bytes += size;
             return;

@@ -15,8 +15,7 @@
 #include <sttp/message.h>
 
 typedef struct sttp__outstanding {
-    uint64_t line_at;   /* where its line begins, counted over the client's life */
-    uint64_t answer_at; /* its answer cannot begin before this byte of what the peer sends */
+    uint64_t line_at; /* where its line begins, counted over the client's life */
     size_t line_size;
     size_t path_size;
     sttp_action action;
@@ -55,8 +54,8 @@ bool sttp__queue_oldest_sent(const sttp__queue *queue);
 /* The bytes to write next, such that at most `window` requests are in flight; may be empty. */
 sttp_slice sttp__queue_to_send(sttp__queue *queue, size_t window);
 
-/* `size` of these bytes were written when the peer had sent `received` bytes. */
-void sttp__queue_sent(sttp__queue *queue, size_t size, uint64_t received);
+/* `size` of these bytes were written. */
+void sttp__queue_sent(sttp__queue *queue, size_t size);
 
 /* The oldest has its result. */
 void sttp__queue_pop(sttp__queue *queue);

@@ -435,7 +435,7 @@ START_TEST(test_unasked_behind)
 }
 END_TEST
 
-/* The same with requests in flight: the surplus came before the last request was sent. */
+/* The same behind the last of several answers: the request that waits is not sent. */
 START_TEST(test_unasked_in_pipeline)
 {
     static const step steps[] = {{STEP_ACCEPT, 0},
@@ -445,7 +445,6 @@ START_TEST(test_unasked_in_pipeline)
                                  {STEP_WRITE, "200 /2 OK\n2\n"},
                                  {STEP_READ, "SHOW /3\nSHOW /4\n"},
                                  {STEP_WRITE, "200 /3 OK\n3\n200 /4 OK\n4\n200 /5 OK\nevil\n"},
-                                 {STEP_READ, "UPDATE /5 \"x\"\n"},
                                  {STEP_AWAIT_CLOSE, 0},
                                  {STEP_END, 0}};
     peer p;
@@ -460,7 +459,7 @@ START_TEST(test_unasked_in_pipeline)
     assert_receives(client, STTP_OK, STTP_OK);
     send_one(client, STTP_ACTION_UPDATE, "/5");
     assert_receives(client, STTP_OK, STTP_OK);
-    assert_receives(client, STTP_ERR_OUTCOME_UNKNOWN, STTP_ERR_UNASKED_ANSWER);
+    assert_receives(client, STTP_ERR_UNASKED_ANSWER, STTP_ERR_UNASKED_ANSWER);
     peer_finish(&p);
     sttp_client_destroy(client);
 }
@@ -471,36 +470,30 @@ END_TEST
 
 enum { MANY = 100000 };
 
-/* Sends and receives as the header's example does; returns the number of errors. */
+/* Sends and receives as the header's example does; returns the number of right answers. */
 static unsigned run_pipeline(sttp_client *client, unsigned count)
 {
-    unsigned sent = 0, received = 0, errors = 0;
-    sttp_status status = STTP_OK;
+    unsigned sent = 0, received = 0, right = 0;
     sttp_response response;
-    sttp_error error;
     char path[32];
 
     while (received < count) {
-        while (sent < count) {
+        for (; sent < count; sent++) {
             snprintf(path, sizeof path, "/%u", sent);
-            status = sttp_client_send(
-                client, &(sttp_request){.action = STTP_ACTION_SHOW, .path = {path, strlen(path)}},
-                &error);
-            if (status != STTP_OK)
+            if (sttp_client_send(
+                    client,
+                    &(sttp_request){.action = STTP_ACTION_SHOW, .path = {path, strlen(path)}},
+                    NULL) != STTP_OK)
                 break;
-            sent++;
         }
-        ck_assert(sent == count || status == STTP_ERR_PIPELINE_FULL);
         snprintf(path, sizeof path, "/%u", received++);
-        if (sttp_client_receive(client, &response, &error) != STTP_OK) {
-            errors++;
-            continue;
-        }
-        ck_assert_uint_eq(response.contents.size, strlen(path));
-        ck_assert_mem_eq(response.contents.data, path, strlen(path));
+        if (sttp_client_receive(client, &response, NULL) == STTP_OK &&
+            response.contents.size == strlen(path) &&
+            memcmp(response.contents.data, path, strlen(path)) == 0)
+            right++;
     }
     ck_assert_uint_eq(sttp_client_outstanding(client), 0);
-    return errors;
+    return right;
 }
 
 START_TEST(test_pipeline_many)
@@ -512,7 +505,7 @@ START_TEST(test_pipeline_many)
 
     echo_start(&server, 0);
     client = make((sttp_client_options){.port = server.port, .allocator = &memory});
-    ck_assert_uint_eq(run_pipeline(client, MANY), 0);
+    ck_assert_uint_eq(run_pipeline(client, MANY), MANY);
     ck_assert_uint_le(m.peak, 512 * 1024);
     sttp_client_destroy(client);
     echo_stop(&server);
@@ -530,7 +523,7 @@ START_TEST(test_pipeline_peer_closes)
 
     echo_start(&server, answers[_i]);
     client = make((sttp_client_options){.port = server.port, .max_in_flight = 64});
-    ck_assert_uint_eq(run_pipeline(client, 300), 0);
+    ck_assert_uint_eq(run_pipeline(client, 300), 300);
     sttp_client_destroy(client);
     echo_stop(&server);
     ck_assert_uint_ge(server.connections, 300 / answers[_i]);
