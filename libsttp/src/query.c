@@ -104,12 +104,13 @@ static sttp_status read_text(struct reader *reader, sttp_slice value, sttp_slice
     return status;
 }
 
+/* Of at most eight digits: the number cannot overflow. */
 static bool read_limit(sttp_slice digits, uint32_t *limit)
 {
     uint32_t number = 0;
     size_t i;
 
-    for (i = 0; i < digits.size && number <= STTP_MAX_LIST_LIMIT; i++) {
+    for (i = 0; i < digits.size; i++) {
         if (!sttp__is_digit(digits.data[i]) || (i == 0 && digits.data[i] == '0'))
             return false;
         number = number * 10 + (uint32_t)(digits.data[i] - '0');
@@ -136,7 +137,7 @@ static bool read_type(sttp_slice word, sttp_list_type *type)
     return true;
 }
 
-/* Values that are one of few short words. */
+/* Values that are one of few short words: a longer one is wrong without being read. */
 static sttp_status read_word(struct reader *reader, enum key key, sttp_slice value, bool *valid)
 {
     char buffer[8];

@@ -109,12 +109,14 @@ START_TEST(query_mistakes)
         {"limit=1%", STTP_ERR_QUERY_ESCAPE, 7, ""},
         {"name=%", STTP_ERR_QUERY_ESCAPE, 5, ""},
     };
+    struct guarded guarded = guarded_create(64);
     char buffer[64];
     sttp_query query;
     size_t i;
 
     for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        sttp_slice encoded = slice_of(table[i].query);
+        size_t size = strlen(table[i].query);
+        sttp_slice encoded = {guarded_copy(&guarded, table[i].query, size), size};
         sttp_status status = sttp_query_parse(encoded, buffer, &query, &problem);
 
         ck_assert_msg(status == table[i].status, "%s: %s", table[i].query,
@@ -127,6 +129,7 @@ START_TEST(query_mistakes)
                       "%s: word", table[i].query);
         ck_assert_int_eq(sttp_query_parse(encoded, NULL, &query, NULL), status);
     }
+    guarded_destroy(&guarded);
 }
 END_TEST
 
