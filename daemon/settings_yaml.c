@@ -158,6 +158,7 @@ static const char *key_within(const settings_option *option, const char *section
 {
     size_t prefix = strlen(section);
 
+    *size = 0;
     if (strncmp(option->key, section, prefix) != 0 || (prefix > 0 && option->key[prefix] != '.'))
         return NULL;
     const char *name = option->key + (prefix > 0 ? prefix + 1 : 0);

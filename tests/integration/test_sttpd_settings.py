@@ -315,10 +315,12 @@ def stuck_connection(server):
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(server.address)
-    connection.settimeout(1)
+    connection.settimeout(2)
+    requests = b"SHOW /a\n" * 1000
+    sent = 0
     try:
-        while True:
-            connection.sendall(b"SHOW /a\n" * 1000)
+        while True:  # until the server has taken nothing for a while
+            sent = (sent + connection.send(requests[sent:])) % len(requests)
     except TimeoutError:
         return connection
 
