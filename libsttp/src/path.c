@@ -23,10 +23,17 @@ static sttp_slice segment_at(sttp_slice path, size_t start)
     return (sttp_slice){begin, slash ? (size_t)(slash - begin) : path.size - start};
 }
 
-static sttp_status judge_dotted(sttp_slice segment)
+/* Whether the segment that begins at `start`, behind a slash, may stand in a path. */
+static sttp_status judge_segment(sttp_slice path, size_t start)
 {
     const size_t reserved = sizeof(STTP_RESERVED_PREFIX) - 1;
+    sttp_slice segment;
 
+    if (path.data[start] == '/')
+        return STTP_ERR_PATH_EMPTY_SEGMENT;
+    if (path.data[start] != '.')
+        return STTP_OK;
+    segment = segment_at(path, start);
     if (segment.size == 1 || (segment.size == 2 && segment.data[1] == '.'))
         return STTP_ERR_PATH_DOT_SEGMENT;
     if (segment.size >= reserved && memcmp(segment.data, STTP_RESERVED_PREFIX, reserved) == 0)
@@ -45,34 +52,29 @@ sttp_status sttp__check_path_form(sttp_slice path, sttp_problem *problem)
 
         return sttp__fail(problem, is_url ? STTP_ERR_TARGET_URL : STTP_ERR_PATH_RELATIVE, 0, 0);
     }
-    for (start = 1; start < path.size;) {
-        sttp_slice segment = segment_at(path, start);
-        sttp_status status = STTP_OK;
+    for (start = 1; start < path.size; start++) {
+        sttp_status status = path.data[start - 1] == '/' ? judge_segment(path, start) : STTP_OK;
 
-        if (segment.size == 0)
-            status = STTP_ERR_PATH_EMPTY_SEGMENT;
-        else if (segment.data[0] == '.')
-            status = judge_dotted(segment);
         if (status != STTP_OK)
             return sttp__fail(problem, status, start, 0);
-        start += segment.size + 1;
     }
     return STTP_OK;
 }
 
 static sttp_status check_filename(sttp_slice path, sttp_problem *problem)
 {
-    const char *slash = memrchr(path.data, '/', path.size);
-    size_t start = (size_t)(slash - path.data) + 1;
-    sttp_slice name = {slash + 1, path.size - start};
+    const char *slash;
+    sttp_slice name;
     size_t chars;
 
-    /* A character takes a byte at least. */
-    if (name.size <= STTP_MAX_FILENAME_CHARS)
+    /* A character takes a byte at least: most paths are short enough to need no count. */
+    if (path.size <= STTP_MAX_FILENAME_CHARS)
         return STTP_OK;
+    slash = memrchr(path.data, '/', path.size);
+    name = (sttp_slice){slash + 1, path.size - (size_t)(slash + 1 - path.data)};
     chars = sttp__count_valid(name);
     if (chars > STTP_MAX_FILENAME_CHARS)
-        return sttp__fail(problem, STTP_ERR_FILENAME_TOO_LONG, start, chars);
+        return sttp__fail(problem, STTP_ERR_FILENAME_TOO_LONG, path.size - name.size, chars);
     return STTP_OK;
 }
 
