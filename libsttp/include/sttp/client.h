@@ -14,12 +14,20 @@
  * not an error: the functions return STTP_OK and response.code says it.
  *
  * Answers are checked (docs/protocol.md, section 3): each must speak of what was asked and none may
- * come unasked. If one does not, the connection is closed and everything outstanding ends with an
- * error, so a late or a wrong answer never reaches another request.
+ * come unasked. If one does not, the connection is closed, so a late or a wrong answer never
+ * reaches another request. Bytes that come while no answer is due are told once: the next request
+ * ends as STTP_ERR_UNASKED_ANSWER, and nothing of it was sent; an answer that was given before
+ * stays good.
  *
- * Retries: the client repeats by itself only what cannot hurt: SHOW and LIST on a kept connection
- * that turned out to be closed, and a change of which no byte was sent. A change that was sent and
- * whose answer did not come ends as STTP_ERR_OUTCOME_UNKNOWN.
+ * Retries: the client repeats by itself only what cannot hurt: SHOW and LIST, and a change of which
+ * no byte was sent, where the connection had given an answer before and was closed without a byte
+ * of this one. Any connection gives at least one result, an answer or an error, so a peer that
+ * closes again and again ends each request at some point. A change that was sent and whose answer
+ * did not come ends as STTP_ERR_OUTCOME_UNKNOWN. A request that needed a connection and got none
+ * ends with the error of connecting; the next one tries again.
+ *
+ * Servers that close after each answer work, too: once one was seen to do so, each request gets a
+ * connection of its own.
  *
  * A client may be used by one thread at a time; different clients by different threads at once. It
  * raises no signal, writes nothing anywhere, and keeps no global state. Name resolution runs in a
@@ -66,11 +74,11 @@ typedef struct sttp_error {
 /* What sttp_client_options.trace is told. `elapsed` is in microseconds since the call began that
  * does the work. */
 typedef enum sttp_trace_kind {
-    STTP_TRACE_RESOLVING,      /* address: host and port */
-    STTP_TRACE_RESOLVED,       /* address: host and port; count: the number of addresses */
+    STTP_TRACE_RESOLVING,      /* address: the name; not told of a numeric host */
+    STTP_TRACE_RESOLVED,       /* address: the name; count: the number of addresses */
     STTP_TRACE_CONNECTING,     /* address */
     STTP_TRACE_CONNECT_FAILED, /* address, system_errno */
-    STTP_TRACE_CONNECTED,      /* address */
+    STTP_TRACE_CONNECTED,      /* address; the handshake of a transport follows */
     STTP_TRACE_SENT,           /* data: a request line, LF included */
     STTP_TRACE_RECEIVED,       /* data: a response, its contents line included */
     STTP_TRACE_CLOSED          /* address; status: why */
@@ -127,7 +135,7 @@ typedef struct sttp_client_options {
 
     size_t max_contents;  /* bytes that the contents line of an answer may have; default and at most
                              STTP_MAX_CONTENTS_LINE */
-    size_t max_in_flight; /* requests sent and not yet answered; default 1,024 */
+    size_t max_in_flight; /* requests taken and not yet answered; default 1,024 */
 
     const sttp_transport *transport; /* default: the plain socket */
     void (*trace)(void *context,
@@ -149,8 +157,8 @@ STTP_API sttp_status sttp_client_request(sttp_client *client, const sttp_request
                                          sttp_response *response, sttp_error *error);
 
 /* Pipelining. sttp_client_send takes a request (it copies what it needs) and does not wait; the
- * bytes leave at the latest with the next sttp_client_receive, which returns the answers in the
- * order of the requests. Any number of requests can pass:
+ * bytes leave at the latest when sttp_client_receive has to wait for an answer; it returns the
+ * answers in the order of the requests. Any number of requests can pass:
  *
  *     while (more requests or outstanding answers)
  *         while (more && (status = sttp_client_send(client, &next, &error)) == STTP_OK) ...
