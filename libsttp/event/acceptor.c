@@ -7,6 +7,7 @@
  * connection is idle, or where descriptors or memory are out, accepting pauses for a moment too:
  * the queue of the kernel is the queue for those who come. */
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -165,6 +166,13 @@ static bool count_address(struct sttp__guest *guest)
     return guest->counted;
 }
 
+/* accept(2) asks for a descriptor first: without one it fails even where nobody waits. */
+static bool somebody_waits(const struct sttp__acceptor *acceptor)
+{
+    struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
+    return poll(&listening, 1, 0) == 1;
+}
+
 /* Whether to try again at once. */
 static bool accept_failed(struct sttp__acceptor *acceptor, int error)
 {
@@ -176,6 +184,8 @@ static bool accept_failed(struct sttp__acceptor *acceptor, int error)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
+        if (!somebody_waits(acceptor))
+            return false;
         room = make_room(acceptor->worker);
         if (room == ROOM_MADE)
             return true;

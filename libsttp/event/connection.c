@@ -21,7 +21,6 @@
 #include "memory.h"
 
 enum {
-    REQUESTS_PER_RUN = 256,
     LINGER_READS_PER_RUN = 16,
     LINGER_TOTAL = 30000 /* milliseconds */
 };
@@ -35,29 +34,10 @@ static int socket_of(const struct sttp__connection *connection)
 
 /* ---- what it may do ---- */
 
-static bool has_room(const struct sttp__connection *connection)
-{
-    const sttp_server_options *options = &connection->worker->server->options;
-    bool held = connection->barrier && connection->unfinished > 0;
-    return !held && connection->in_flight < options->max_in_flight &&
-           connection->output.size + connection->waiting < options->max_unsent;
-}
-
 static bool wants_bytes(const struct sttp__connection *connection)
 {
     return connection->state == STTP__OPEN && connection->hungry && !connection->end_of_file &&
-           !(connection->stopping && connection->last_bytes == 0) && has_room(connection);
-}
-
-static bool takes_requests(const struct sttp__connection *connection)
-{
-    return connection->state == STTP__OPEN && !connection->hungry && !connection->failed &&
-           has_room(connection);
-}
-
-static size_t unparsed(const struct sttp__connection *connection)
-{
-    return connection->input == NULL ? 0 : connection->input->end - connection->input->start;
+           !(connection->stopping && connection->last_bytes == 0) && sttp__has_room(connection);
 }
 
 bool sttp__connection_has_input(const struct sttp__connection *connection)
@@ -74,24 +54,46 @@ bool sttp__connection_is_unfinished(const struct sttp__connection *connection)
 
 /* ---- receive ---- */
 
-static void drop_input(struct sttp__connection *connection)
-{
-    sttp__pool_give(&connection->worker->pool, connection->input);
-    connection->input = NULL;
-}
-
 /* Room for a read: less than one line is left over where it is needed, so moving that is cheap. */
 static bool make_room(struct sttp__connection *connection)
 {
-    struct sttp__chunk *input = connection->input;
-    if (input == NULL) {
-        connection->input = sttp__pool_take(&connection->worker->pool);
-        return connection->input != NULL;
-    }
-    memmove(input->data, input->data + input->start, input->end - input->start);
-    input->end -= input->start;
+    struct sttp__pool *pool = &connection->worker->pool;
+    struct sttp__chunk *left = connection->input;
+    struct sttp__chunk *input = left;
+    if (left == NULL || left->capacity < STTP__CHUNK_CAPACITY)
+        input = sttp__pool_take(pool);
+    if (input == NULL)
+        return false;
+    size_t size = sttp__unparsed(connection);
+    if (size > 0)
+        memmove(input->data, left->data + left->start, size);
     input->start = 0;
+    input->end = size;
+    connection->input = input;
+    if (left != input)
+        sttp__pool_give(pool, left);
     return true;
+}
+
+/* Whoever sends a part of a line and then waits shall not hold a whole chunk by it. */
+static void shrink_input(struct sttp__connection *connection)
+{
+    struct sttp__pool *pool = &connection->worker->pool;
+    struct sttp__chunk *input = connection->input;
+    size_t size = sttp__unparsed(connection);
+    if (size == 0) {
+        sttp__drop_input(connection);
+        return;
+    }
+    if (!connection->hungry || input->capacity < STTP__CHUNK_CAPACITY)
+        return;
+    struct sttp__chunk *small = sttp__chunk_create(pool->allocator, size);
+    if (small == NULL)
+        return;
+    memcpy(small->data, input->data + input->start, size);
+    small->end = size;
+    sttp__pool_give(pool, input);
+    connection->input = small;
 }
 
 static void receive(struct sttp__connection *connection)
@@ -117,136 +119,6 @@ static void receive(struct sttp__connection *connection)
     } else {
         sttp__connection_fail(connection, STTP_CLOSE_RESET, errno);
     }
-}
-
-/* ---- process ---- */
-
-static void end_input(struct sttp__connection *connection, sttp_close_reason reason)
-{
-    connection->state = STTP__DRAINING;
-    if (!connection->failed)
-        connection->reason = reason;
-    drop_input(connection);
-}
-
-/* The next place in the order of answers; NULL where the connection has failed for want of it. */
-static struct sttp_reply *next_reply(struct sttp__connection *connection)
-{
-    struct sttp_reply *reply = sttp__reply_create(connection);
-    connection->requests++;
-    connection->consumed = true;
-    if (reply == NULL)
-        sttp__connection_fail(connection, STTP_CLOSE_MEMORY, ENOMEM);
-    return reply;
-}
-
-/* Answers what is not a request. */
-static void refuse(struct sttp__connection *connection, const sttp_problem *problem)
-{
-    char message[STTP_MAX_MESSAGE + 1];
-    sttp_response response = {.code = STTP_CODE_FILENAME_TOO_LONG, .echo = problem->echo};
-    if (problem->status != STTP_ERR_FILENAME_TOO_LONG) {
-        response.code = STTP_CODE_CLIENT_ERROR;
-        response.message.size = sttp_explain(problem, message, sizeof message);
-        response.message.data = message;
-    }
-    struct sttp_reply *reply = next_reply(connection);
-    if (reply != NULL)
-        sttp__reply_answer(reply, &response);
-}
-
-#define HTTP_BODY                                                                                  \
-    "This port speaks STTP, the Short Text Transfer Protocol, not HTTP.\n"                         \
-    "Its requests are lines such as: SHOW /notes/reminder.txt\n"
-
-_Static_assert(sizeof HTTP_BODY - 1 == 124, "the Content-Length below");
-
-static void refuse_http(struct sttp__connection *connection)
-{
-    static const char answer[] = "HTTP/1.1 400 Bad Request\r\n"
-                                 "Content-Type: text/plain\r\n"
-                                 "Content-Length: 124\r\n"
-                                 "Connection: close\r\n"
-                                 "\r\n" HTTP_BODY;
-    struct sttp_reply *reply = next_reply(connection);
-    if (reply != NULL)
-        sttp__reply_answer_raw(reply, STTP_SLICE(answer));
-    end_input(connection, STTP_CLOSE_HTTP);
-}
-
-static void dispatch(struct sttp__connection *connection, const sttp_request *request)
-{
-    const sttp_server_options *options = &connection->worker->server->options;
-    struct sttp_reply *reply = next_reply(connection);
-    if (reply == NULL)
-        return;
-    connection->barrier = sttp_action_is_change(request->action);
-    options->handler(options->handler_context, request, reply);
-}
-
-/* Takes one line out of the input. A change that comes while others are under way stays where it is
- * and is parsed again when they are answered. */
-static void take_line(struct sttp__connection *connection)
-{
-    struct sttp__chunk *input = connection->input;
-    sttp_parser before = connection->parser;
-    sttp_request request;
-    sttp_problem problem;
-    size_t consumed = 0;
-    sttp_status status =
-        sttp_parse_request(&connection->parser, input->data + input->start,
-                           input->end - input->start, &consumed, &request, &problem);
-    if (status == STTP_OK && connection->unfinished > 0 && sttp_action_is_change(request.action)) {
-        connection->parser = before;
-        connection->barrier = true;
-        return;
-    }
-    input->start += consumed;
-    switch (status) {
-    case STTP_OK:
-        dispatch(connection, &request);
-        break;
-    case STTP_NEED_MORE:
-        connection->hungry = true;
-        break;
-    case STTP_END:
-        end_input(connection, STTP_CLOSE_BY_CLIENT);
-        break;
-    case STTP_ERR_HTTP:
-        refuse_http(connection);
-        break;
-    case STTP_ERR_LINE_TOO_LONG:
-        refuse(connection, &problem);
-        end_input(connection, STTP_CLOSE_LINE_TOO_LONG);
-        break;
-    default:
-        refuse(connection, &problem);
-    }
-}
-
-/* All whole lines are taken and no byte will come any more. */
-static void take_end(struct sttp__connection *connection)
-{
-    if (connection->end_of_file) {
-        if (unparsed(connection) > 0)
-            refuse(connection, &(sttp_problem){.status = STTP_ERR_UNFINISHED_LINE,
-                                               .length = unparsed(connection),
-                                               .echo = STTP_SLICE("-")});
-        end_input(connection, STTP_CLOSE_BY_CLIENT);
-    } else if (connection->stopping && connection->last_bytes == 0) {
-        end_input(connection, STTP_CLOSE_STOP);
-    }
-}
-
-static void process(struct sttp__connection *connection)
-{
-    int left = REQUESTS_PER_RUN;
-    while (left-- > 0 && unparsed(connection) > 0 && takes_requests(connection))
-        take_line(connection);
-    if (unparsed(connection) == 0)
-        connection->hungry = true;
-    if (connection->state == STTP__OPEN && connection->hungry)
-        take_end(connection);
 }
 
 /* ---- flush ---- */
@@ -332,7 +204,7 @@ static enum sttp__timeout wanted_timeout(const struct sttp__connection *connecti
         return STTP__TIMEOUT_SEND;
     if (!wants_bytes(connection))
         return STTP__TIMEOUT_NONE;
-    if (unparsed(connection) > 0)
+    if (sttp__unparsed(connection) > 0)
         return STTP__TIMEOUT_REQUEST;
     return connection->in_flight > 0 ? STTP__TIMEOUT_NONE : STTP__TIMEOUT_IDLE;
 }
@@ -370,9 +242,8 @@ static void settle(struct sttp__connection *connection, bool surplus_bytes)
         sttp__connection_close(connection, connection->reason);
         return;
     }
-    if (unparsed(connection) == 0)
-        drop_input(connection);
-    if (takes_requests(connection) || (connection->stopping && wants_bytes(connection)))
+    shrink_input(connection);
+    if (sttp__takes_requests(connection) || (connection->stopping && wants_bytes(connection)))
         sttp__worker_schedule(connection);
     watch_time(connection);
 }
@@ -387,7 +258,7 @@ void sttp__connection_run(struct sttp__connection *connection, bool readable)
     } else if (!connection->failed) {
         if (wanted && (readable || connection->stopping))
             receive(connection);
-        process(connection);
+        sttp__process(connection);
         flush(connection);
     }
     connection->busy = false;
@@ -455,7 +326,7 @@ void sttp__connection_close(struct sttp__connection *connection, sttp_close_reas
         event_del(&connection->event);
     sttp__reply_orphan_all(connection);
     sttp__output_clear(&connection->output, &worker->pool);
-    drop_input(connection);
+    sttp__drop_input(connection);
     close(fd);
     if (connection->counted)
         sttp__address_count_remove(server->addresses, &connection->peer);
@@ -479,21 +350,6 @@ void sttp__connection_reset(struct sttp__connection *connection, sttp_close_reas
     sttp__connection_close(connection, reason);
 }
 
-/* The request does not get finished: answered in its place, then closed. */
-static void expire_request(struct sttp__connection *connection)
-{
-    sttp_response response = {.code = STTP_CODE_CLIENT_ERROR,
-                              .echo = STTP_SLICE("-"),
-                              .message = STTP_SLICE("request timeout")};
-    connection->busy = true;
-    struct sttp_reply *reply = next_reply(connection);
-    if (reply != NULL)
-        sttp__reply_answer(reply, &response);
-    connection->busy = false;
-    end_input(connection, STTP_CLOSE_REQUEST_TIMEOUT);
-    sttp__connection_run(connection, false);
-}
-
 void sttp__connection_expire(struct sttp__connection *connection)
 {
     switch (connection->timeout) {
@@ -504,7 +360,8 @@ void sttp__connection_expire(struct sttp__connection *connection)
             sttp__connection_close(connection, STTP_CLOSE_IDLE_TIMEOUT);
         break;
     case STTP__TIMEOUT_REQUEST:
-        expire_request(connection);
+        sttp__expire_request(connection);
+        sttp__connection_run(connection, false);
         break;
     case STTP__TIMEOUT_SEND:
         sttp__connection_reset(connection, STTP_CLOSE_SEND_TIMEOUT);

@@ -158,6 +158,26 @@ bool sttp__connection_has_input(const struct sttp__connection *connection);
 /* Whether closing it now takes an answer from the peer. */
 bool sttp__connection_is_unfinished(const struct sttp__connection *connection);
 
+/* ---- requests: request.c ---- */
+
+/* Whether the answer to one more request may be asked for now. */
+bool sttp__has_room(const struct sttp__connection *connection);
+
+/* Whether lines that may be whole wait and can be taken. */
+bool sttp__takes_requests(const struct sttp__connection *connection);
+
+/* Takes whole lines, as many as may be taken, up to the limit of one run. */
+void sttp__process(struct sttp__connection *connection);
+
+/* Answers a request that is not finished in time; nothing is read any more. */
+void sttp__expire_request(struct sttp__connection *connection);
+
+/* The number of bytes in the input. */
+size_t sttp__unparsed(const struct sttp__connection *connection);
+
+/* Gives back the input's memory. */
+void sttp__drop_input(struct sttp__connection *connection);
+
 /* ---- listeners: listener.c; accepting: acceptor.c ---- */
 
 struct sttp__listener {

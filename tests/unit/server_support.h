@@ -50,6 +50,7 @@ struct fixture {
     unsigned released;
     struct parked *parked;
     sttp_status bad_status;
+    char *big;
 };
 
 /* ---- waiting ---- */
@@ -150,12 +151,10 @@ static inline bool begins(sttp_slice text, const char *start)
 
 static inline void handle(void *context, const sttp_request *request, sttp_reply *reply)
 {
-    static char big[BIG];
     struct fixture *fixture = context;
     char id[32];
     pthread_mutex_lock(&fixture->mutex);
     fixture->handled++;
-    memset(big, 'x', sizeof big);
     pthread_mutex_unlock(&fixture->mutex);
     if (begins(request->path, "/park")) {
         park(fixture, request, reply);
@@ -165,7 +164,7 @@ static inline void handle(void *context, const sttp_request *request, sttp_reply
     if (begins(request->path, "/release"))
         release_parked(fixture, 0);
     if (begins(request->path, "/big"))
-        contents = (sttp_slice){big, sizeof big};
+        contents = (sttp_slice){fixture->big, BIG};
     if (begins(request->path, "/bad"))
         contents = STTP_SLICE("two\nlines");
     if (begins(request->path, "/id")) {
@@ -204,6 +203,8 @@ static inline struct fixture *make_fixture(void)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     fixture->parked = calloc(MAX_PARKED, sizeof *fixture->parked);
+    fixture->big = malloc(BIG);
+    memset(fixture->big, 'x', BIG);
     pthread_mutex_init(&fixture->mutex, NULL);
     pthread_cond_init(&fixture->changed, NULL);
     return fixture;
@@ -214,6 +215,7 @@ static inline void free_fixture(struct fixture *fixture)
     pthread_cond_destroy(&fixture->changed);
     pthread_mutex_destroy(&fixture->mutex);
     free(fixture->parked);
+    free(fixture->big);
     free(fixture);
 }
 
@@ -309,7 +311,8 @@ static inline void send_bytes(int fd, const char *bytes, size_t size)
 {
     while (size > 0) {
         ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
-        ck_assert_msg(sent > 0, "send: %s", strerror(errno));
+        if (sent <= 0)
+            ck_abort_msg("send: %s", strerror(errno));
         bytes += sent;
         size -= (size_t)sent;
     }
@@ -320,20 +323,20 @@ static inline void send_text(int fd, const char *text)
     send_bytes(fd, text, strlen(text));
 }
 
-/* Reads exactly what is expected. */
+/* Reads exactly what is expected. (An assertion that holds is not free in Check.) */
 static inline void expect(int fd, const char *text)
 {
     char buffer[4096];
     size_t size = strlen(text);
-    ck_assert_uint_lt(size, sizeof buffer);
     size_t got = 0;
     ssize_t received = 1;
-    while (got < size && received > 0) {
+    while (got < size && got < sizeof buffer - 1 && received > 0) {
         received = recv(fd, buffer + got, size - got, 0);
         got += received > 0 ? (size_t)received : 0;
     }
     buffer[got] = '\0';
-    ck_assert_str_eq(buffer, text);
+    if (strcmp(buffer, text) != 0)
+        ck_assert_str_eq(buffer, text);
 }
 
 static inline void expect_end(int fd)

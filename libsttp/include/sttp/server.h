@@ -71,7 +71,8 @@ typedef enum sttp_close_reason {
     STTP_CLOSE_LINE_TOO_LONG,
     STTP_CLOSE_HTTP,      /* an HTTP request */
     STTP_CLOSE_MAKE_ROOM, /* idle for longest when another connection needed its place */
-    STTP_CLOSE_TOO_MANY,  /* over a limit of connections and none was idle */
+    STTP_CLOSE_TOO_MANY,  /* over the limit of its address; of a pause: no place or no descriptor is
+                             free, and no connection is idle */
     STTP_CLOSE_MEMORY,    /* out of memory */
     STTP_CLOSE_STOP       /* the server stops */
 } sttp_close_reason;
