@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include <sttp/message.h>
+
 #include "daemon/settings_report.h"
 #include "daemon/text.h"
 
@@ -134,7 +136,7 @@ void settings_report_line(settings_report *report, const char *format, ...)
 
 void settings_guess_try(settings_guess *guess, const char *candidate, size_t size)
 {
-    size_t distance = text_distance(guess->word.data, guess->word.size, candidate, size);
+    size_t distance = sttp_word_distance(guess->word, (sttp_slice){candidate, size});
 
     if (size >= sizeof guess->nearest || (guess->nearest[0] != '\0' && distance >= guess->distance))
         return;

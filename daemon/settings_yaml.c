@@ -12,6 +12,8 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include <sttp/message.h>
+
 #include "daemon/settings_report.h"
 #include "daemon/settings_value.h"
 #include "daemon/text.h"
@@ -38,7 +40,8 @@ static size_t offset_of(const struct walk *walk, const yaml_mark_t *mark)
     size_t at = 0;
 
     for (size_t i = 0; i < mark->index && at < walk->source.text.size; i++) {
-        size_t length = text_char_size(walk->source.text.data + at, walk->source.text.size - at);
+        size_t length = sttp_next_char(
+            (sttp_slice){walk->source.text.data + at, walk->source.text.size - at}, NULL);
         at += length > 0 ? length : 1;
     }
     return at;

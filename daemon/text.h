@@ -10,14 +10,7 @@
  * place. Ends it with a zero byte and returns the length without it; `capacity` is at least 8. */
 size_t text_escape(const char *data, size_t size, char *buffer, size_t capacity);
 
-/* The length in bytes of the character that `data` begins with; 0 where that is not valid UTF-8. */
-size_t text_char_size(const char *data, size_t size);
-
 /* The number of characters of `data`; a byte that is not valid UTF-8 counts as one. */
 size_t text_count_chars(const char *data, size_t size);
-
-/* How many characters to insert, remove, change or swap with a neighbour to turn `a` into `b`.
- * Bytes, in fact; what is longer than 63 of them gives SIZE_MAX. */
-size_t text_distance(const char *a, size_t a_size, const char *b, size_t b_size);
 
 #endif

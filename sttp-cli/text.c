@@ -1,53 +1,17 @@
-/* Validity is the library's to judge: a run of bytes is one character where sttp_count_chars says
- * so. Here is only what the library has no need of: the number of that character. */
 #include "text.h"
 
 #include <string.h>
 
 #include <sttp/message.h>
 
-static size_t sequence_size(unsigned char first)
-{
-    if (first < 0x80)
-        return 1;
-    if (first < 0xe0)
-        return 2;
-    return first < 0xf0 ? 3 : 4;
-}
-
 size_t cli_next_char(sttp_slice text, uint32_t *character)
 {
-    const unsigned char *bytes = (const unsigned char *)text.data;
-    size_t size = sequence_size(bytes[0]);
+    size_t size = sttp_next_char(text, character);
 
-    if (size == 1) {
-        *character = bytes[0];
-        return 1;
-    }
-    if (size > text.size || sttp_count_chars((sttp_slice){text.data, size}) != 1) {
-        *character = CLI_NO_CHAR;
-        return 1;
-    }
-    *character = bytes[0] & (0x7fu >> size);
-    for (size_t i = 1; i < size; i++)
-        *character = *character << 6 | (bytes[i] & 0x3f);
-    return size;
-}
-
-bool cli_is_unsafe(uint32_t character)
-{
-    static const struct {
-        uint32_t first, last;
-    } ranges[] = {
-        {0x00, 0x1f},     {0x7f, 0x9f},     {0x061c, 0x061c}, {0x200e, 0x200f},
-        {0x2028, 0x202e}, {0x2066, 0x206f}, {0xfeff, 0xfeff},
-    };
-
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
-        if (character >= ranges[i].first && character <= ranges[i].last)
-            return true;
-    }
-    return false;
+    if (size > 0)
+        return size;
+    *character = CLI_NO_CHAR;
+    return 1;
 }
 
 void cli_write_visible(FILE *stream, sttp_slice text)
@@ -58,7 +22,7 @@ void cli_write_visible(FILE *stream, sttp_slice text)
 
         if (character == CLI_NO_CHAR)
             fprintf(stream, "\\x{%02x}", (unsigned char)text.data[0]);
-        else if (character != '\t' && cli_is_unsafe(character))
+        else if (character != '\t' && sttp_char_is_unsafe(character))
             fprintf(stream, "\\u{%x}", (unsigned)character);
         else
             fwrite(text.data, 1, size, stream);
@@ -78,7 +42,7 @@ void cli_write_json_string(FILE *stream, sttp_slice text)
             fputs("\\ufffd", stream);
         else if (character == '"' || character == '\\')
             fprintf(stream, "\\%c", (int)character);
-        else if (cli_is_unsafe(character))
+        else if (sttp_char_is_unsafe(character))
             fprintf(stream, "\\u%04x", (unsigned)character);
         else
             fwrite(text.data, 1, size, stream);

@@ -2,7 +2,6 @@
 #ifndef CLI_TEXT_H
 #define CLI_TEXT_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -13,10 +12,6 @@
 
 /* The first character of a text that is not empty, and how many bytes it takes. */
 size_t cli_next_char(sttp_slice text, uint32_t *character);
-
-/* Whether a character could make a terminal do something, or show a line as what it is not: control
- * characters, line separators, and those that change the direction of writing. */
-bool cli_is_unsafe(uint32_t character);
 
 /* Writes `text` with its unsafe characters but TAB as \u{1b}, and invalid bytes as \x{ff}. */
 void cli_write_visible(FILE *stream, sttp_slice text);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_WORD = 32 }; /* longer than every option and action */
+#include <sttp/message.h>
 
 bool cli_parse_number(const char *text, unsigned min, unsigned max, unsigned *number)
 {
@@ -53,45 +53,13 @@ bool cli_parse_duration(const char *text, unsigned *milliseconds)
     return true;
 }
 
-static size_t min3(size_t a, size_t b, size_t c)
-{
-    size_t least = a < b ? a : b;
-
-    return least < c ? least : c;
-}
-
-/* Insertions, deletions and replacements that lead from one word to the other (Levenshtein). */
-static size_t distance(sttp_slice from, const char *to)
-{
-    size_t row[MAX_WORD + 1];
-    size_t columns = strlen(to);
-
-    for (size_t j = 0; j <= columns; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= from.size; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i;
-        for (size_t j = 1; j <= columns; j++) {
-            int a = tolower((unsigned char)from.data[i - 1]);
-            size_t replaced = diagonal + (a != tolower((unsigned char)to[j - 1]));
-
-            diagonal = row[j];
-            row[j] = min3(replaced, row[j] + 1, row[j - 1] + 1);
-        }
-    }
-    return row[columns];
-}
-
 const char *cli_nearest(sttp_slice text, const char *const *words)
 {
     const char *nearest = NULL;
     size_t least = SIZE_MAX;
 
-    if (text.size == 0 || text.size > MAX_WORD)
-        return NULL;
     for (; *words; words++) {
-        size_t found = distance(text, *words);
+        size_t found = sttp_word_distance(text, (sttp_slice){*words, strlen(*words)});
 
         if (found < least) {
             least = found;

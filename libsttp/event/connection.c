@@ -236,8 +236,9 @@ static bool is_over(struct sttp__connection *connection)
 
 static void settle(struct sttp__connection *connection, bool surplus_bytes)
 {
+    bool held = surplus_bytes && !sttp__takes_requests(connection);
     if (!is_over(connection))
-        listen_for(connection, wanted_interest(connection), surplus_bytes);
+        listen_for(connection, wanted_interest(connection), held);
     if (connection->failed) {
         sttp__connection_close(connection, connection->reason);
         return;

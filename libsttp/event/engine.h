@@ -303,7 +303,7 @@ struct sttp_server {
 };
 
 /* Milliseconds of a clock that never goes back; async-signal-safe. */
-uint64_t sttp__now(void);
+uint64_t sttp__server_now(void);
 
 /* Fills in the peer's text, where there is one, and tells the program. */
 void sttp__notify(const sttp_server *server, sttp_notice *notice, const struct sttp__address *peer);

@@ -15,7 +15,7 @@ enum { MAX_WORKERS = 1024 };
 /* sttp_server_stop sets it from signal handlers. */
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_LONG_LOCK_FREE == 2, "needs atomics");
 
-uint64_t sttp__now(void)
+uint64_t sttp__server_now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
@@ -196,7 +196,7 @@ sttp_status sttp_server_start(sttp_server *server)
 void sttp_server_stop(sttp_server *server, unsigned deadline)
 {
     int error = errno;
-    uint64_t stop_at = sttp__now() + deadline;
+    uint64_t stop_at = sttp__server_now() + deadline;
     uint64_t before = atomic_load(&server->stop_at);
     while (stop_at < before && !atomic_compare_exchange_weak(&server->stop_at, &before, stop_at))
         ;

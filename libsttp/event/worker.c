@@ -25,7 +25,7 @@ enum {
 
 void sttp__worker_tick(struct sttp__worker *worker)
 {
-    worker->now = sttp__now();
+    worker->now = sttp__server_now();
 }
 
 void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)

@@ -173,7 +173,7 @@ sttp_status sttp__error_outcome_unknown(sttp_client *client)
     client->error.cause = known.status;
     memcpy(client->error.address, known.address, sizeof known.address);
     add_request(&text, client);
-    sttp__text_add(&text, " was sent and its outcome is unknown: ");
+    sttp__text_add(&text, " was sent, outcome unknown: ");
     text.capacity += END_SIZE; /* what is known ends with its time already */
     sttp__text_add(&text, known.text);
     return STTP_ERR_OUTCOME_UNKNOWN;

@@ -5,35 +5,43 @@
 
 #include <string.h>
 
-enum { MAX_WORD = 16 };
+enum { MAX_WORD = 63 };
 
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-static size_t distance(sttp_slice a, sttp_slice b)
+static bool same_letter(char a, char b)
 {
-    size_t cost[MAX_WORD + 1][MAX_WORD + 1];
+    return sttp__lower(a) == sttp__lower(b);
+}
+
+/* Three rows of the usual table, since a swap looks two rows back. */
+size_t sttp_word_distance(sttp_slice a, sttp_slice b)
+{
+    size_t rows[3][MAX_WORD + 1];
     size_t i, j;
 
-    for (i = 0; i <= a.size; i++)
-        cost[i][0] = i;
+    if (a.size > MAX_WORD || b.size > MAX_WORD)
+        return SIZE_MAX;
     for (j = 0; j <= b.size; j++)
-        cost[0][j] = j;
+        rows[0][j] = j;
     for (i = 1; i <= a.size; i++) {
-        for (j = 1; j <= b.size; j++) {
-            unsigned char x = sttp__lower(a.data[i - 1]);
-            unsigned char y = sttp__lower(b.data[j - 1]);
+        const size_t *above = rows[(i - 1) % 3];
+        size_t *row = rows[i % 3];
 
-            cost[i][j] =
-                smaller(smaller(cost[i - 1][j], cost[i][j - 1]) + 1, cost[i - 1][j - 1] + (x != y));
-            if (i > 1 && j > 1 && x == sttp__lower(b.data[j - 2]) &&
-                y == sttp__lower(a.data[i - 2]))
-                cost[i][j] = smaller(cost[i][j], cost[i - 2][j - 2] + 1);
+        row[0] = i;
+        for (j = 1; j <= b.size; j++) {
+            size_t replaced = above[j - 1] + !same_letter(a.data[i - 1], b.data[j - 1]);
+
+            row[j] = smaller(replaced, smaller(above[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && same_letter(a.data[i - 1], b.data[j - 2]) &&
+                same_letter(a.data[i - 2], b.data[j - 1]))
+                row[j] = smaller(row[j], rows[(i - 2) % 3][j - 2] + 1);
         }
     }
-    return cost[a.size][b.size];
+    return rows[a.size % 3][b.size];
 }
 
 sttp_slice sttp__nearest(sttp_slice given, const char *const *known, size_t count)
@@ -42,11 +50,11 @@ sttp_slice sttp__nearest(sttp_slice given, const char *const *known, size_t coun
     size_t best_distance = SIZE_MAX;
     size_t i;
 
-    if (given.size == 0 || given.size > MAX_WORD)
+    if (given.size == 0)
         return best;
     for (i = 0; i < count; i++) {
         sttp_slice word = {known[i], strlen(known[i])};
-        size_t d = distance(given, word);
+        size_t d = sttp_word_distance(given, word);
 
         /* More than a third of the letters wrong is another word. */
         if (d <= word.size / 3 && d < best_distance) {

@@ -120,7 +120,7 @@ const char *sttp_status_text(sttp_status status)
     case STTP_ERR_UNASKED_ANSWER:
         return "an answer came that no request asked for";
     case STTP_ERR_OUTCOME_UNKNOWN:
-        return "the change was sent and its answer was lost: the outcome is unknown";
+        return "outcome unknown: the change was sent and its answer was lost";
     case STTP_ERR_SYSTEM:
         return "a system call failed";
     case STTP_ERR_TRANSPORT:

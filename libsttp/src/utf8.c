@@ -93,3 +93,36 @@ size_t sttp__count_valid(sttp_slice text)
         count += !is_tail((unsigned char)text.data[i]);
     return count;
 }
+
+size_t sttp_next_char(sttp_slice text, uint32_t *character)
+{
+    const unsigned char *byte = (const unsigned char *)text.data;
+    size_t size = text.size > 0 ? sttp__character_size(text.data, text.size) : 0;
+    uint32_t value;
+    size_t i;
+
+    if (size == 0 || !character)
+        return size;
+    value = size == 1 ? byte[0] : byte[0] & (0x7fu >> size);
+    for (i = 1; i < size; i++)
+        value = value << 6 | (byte[i] & 0x3f);
+    *character = value;
+    return size;
+}
+
+bool sttp_char_is_unsafe(uint32_t character)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {
+        {0x00, 0x1f},     {0x7f, 0x9f},     {0x061c, 0x061c}, {0x200e, 0x200f},
+        {0x2028, 0x202e}, {0x2066, 0x206f}, {0xfeff, 0xfeff},
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        if (character >= ranges[i].first && character <= ranges[i].last)
+            return true;
+    }
+    return false;
+}

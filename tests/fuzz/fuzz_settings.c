@@ -1,6 +1,5 @@
 /* Any bytes as a settings file: they are read or refused, with something said where they are
  * refused, and what is said is plain lines of UTF-8. */
-#include "daemon/text.h"
 #include "property.h"
 #include "sttpd/options.h"
 
@@ -9,7 +8,7 @@ static void check_report(const char *text, size_t size)
     size_t length;
 
     for (size_t at = 0; at < size; at += length) {
-        length = text_char_size(text + at, size - at);
+        length = sttp_next_char((sttp_slice){text + at, size - at}, NULL);
         require(length > 0, "the report is UTF-8");
         require((unsigned char)text[at] >= 0x20 || text[at] == '\n', "the report is plain");
     }

@@ -385,7 +385,7 @@ class Answers(CliTest):
         run = self.to(server, "/a", status=52)
         self.assertEqual(run.out, "")
         run = self.to(server, "create", "/a", "x", status=52)
-        self.assertIn("outcome is unknown", run.err)
+        self.assertIn("outcome unknown", run.err)
 
     def test_server_answers_unasked(self):
         server = self.naive(naive_servers.answers_unasked)
@@ -407,7 +407,7 @@ class Answers(CliTest):
         self.to(self.naive(naive_servers.cuts_contents), "/a", status=56)
         server = self.naive(naive_servers.cuts_status_line)
         run = self.to(server, "create", "/a", "x", status=56)
-        self.assertIn("outcome is unknown", run.err)
+        self.assertIn("outcome unknown", run.err)
 
     def test_other_protocols(self):
         run = self.to(self.naive(naive_servers.http_server), "/a", status=52)
@@ -418,14 +418,14 @@ class Answers(CliTest):
     def test_server_closes_without_answer(self):
         server = self.naive(naive_servers.closes_without_answer)
         self.to(server, "/a", status=52)
-        self.assertIn("outcome is unknown", self.to(server, "delete", "/a", status=52).err)
+        self.assertIn("outcome unknown", self.to(server, "delete", "/a", status=52).err)
 
     def test_server_never_answers(self):
         server = self.naive(naive_servers.never_answers)
         run = self.to(server, "--timeout", "0.2", "/a", status=28)
         self.assertLess(run.seconds, 8)
         run = self.to(server, "--timeout", "200ms", "delete", "/a", status=28)
-        self.assertIn("outcome is unknown", run.err)
+        self.assertIn("outcome unknown", run.err)
 
     def test_retry_repeats_what_cannot_hurt(self):
         server = self.naive(naive_servers.fails_first(2))
@@ -790,7 +790,7 @@ class Batches(CliTest):
                       stdin=b"SHOW /1\nSHOW /2\nCREATE /3 x\nSHOW /4\nSHOW /5\n")
         lines = run.out.splitlines()
         self.assertTrue(lines[2].startswith("3\terror 52\t"), lines)
-        self.assertIn("outcome is unknown", lines[2])
+        self.assertIn("outcome unknown", lines[2])
         self.assertEqual(lines[3:], ["4\t200 /4 OK\ttext", "5\t200 /5 OK\ttext"])
         self.assertEqual(server.requests.count(b'CREATE /3 "x"\n'), 1)
 

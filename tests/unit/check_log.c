@@ -178,28 +178,6 @@ START_TEST(escaping_cuts_between_characters)
 }
 END_TEST
 
-static size_t distance(const char *a, const char *b)
-{
-    return text_distance(a, strlen(a), b, strlen(b));
-}
-
-START_TEST(distances)
-{
-    static const char long_word[65] =
-        "0123456789012345678901234567890123456789012345678901234567890123";
-
-    ck_assert_uint_eq(distance("", ""), 0);
-    ck_assert_uint_eq(distance("port", "port"), 0);
-    ck_assert_uint_eq(distance("", "port"), 4);
-    ck_assert_uint_eq(distance("prt", "port"), 1);
-    ck_assert_uint_eq(distance("porrt", "port"), 1);
-    ck_assert_uint_eq(distance("pott", "port"), 1);
-    ck_assert_uint_eq(distance("prot", "port"), 1);
-    ck_assert_uint_eq(distance("kitten", "sitting"), 3);
-    ck_assert_uint_eq(distance(long_word, "port"), SIZE_MAX);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("log");
@@ -214,7 +192,6 @@ int main(void)
     tcase_add_test(tests, a_full_pipe_does_not_block);
     tcase_add_loop_test(tests, escaping, 0, (int)(sizeof escapes / sizeof escapes[0]));
     tcase_add_test(tests, escaping_cuts_between_characters);
-    tcase_add_test(tests, distances);
     suite_add_tcase(suite, tests);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

@@ -105,6 +105,19 @@ STTP_API size_t sttp_explain(const sttp_problem *problem, char *buffer, size_t c
 /* The number of characters (code points) of `text`, or SIZE_MAX where it is not valid UTF-8. */
 STTP_API size_t sttp_count_chars(sttp_slice text);
 
+/* The size in bytes of the character that `text` begins with, and its code point in *character (may
+ * be NULL); 0 where `text` is empty or does not begin with valid UTF-8. */
+STTP_API size_t sttp_next_char(sttp_slice text, uint32_t *character);
+
+/* Whether a terminal or the reader of a log could take the character for something else than what
+ * it looks like: control characters, line separators, marks that change the direction of writing.
+ */
+STTP_API bool sttp_char_is_unsafe(uint32_t character);
+
+/* How many letters of `a` to insert, remove, replace or swap with a neighbour to get `b`, for "did
+ * you mean". A to Z equal a to z; SIZE_MAX where a word is longer than 63 bytes. */
+STTP_API size_t sttp_word_distance(sttp_slice a, sttp_slice b);
+
 /* Whether `path` can be the target of `action`: the form of the path, the filename's length, the
  * lengths of the path and of its directories, in that order. STTP_OK, or the rule that it breaks,
  * told in *problem where `problem` is not NULL (its echo is left empty). Before all these: the

@@ -1,0 +1,99 @@
+/* Characters and words as people see them: sttp_next_char, sttp_char_is_unsafe, sttp_word_distance.
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sttp/message.h>
+
+static const struct {
+    const char *bytes;
+    size_t size; /* of the character; 0 for none */
+    uint32_t character;
+} characters[] = {
+    {"", 0, 0},
+    {"a", 1, 'a'},
+    {"\x7f", 1, 0x7f},
+    {"\xc2\x80", 2, 0x80},
+    {"\xdf\xbf", 2, 0x7ff},
+    {"\xe0\xa0\x80", 3, 0x800},
+    {"\xef\xbf\xbf!", 3, 0xffff},
+    {"\xf0\x90\x80\x80", 4, 0x10000},
+    {"\xf4\x8f\xbf\xbf", 4, 0x10ffff},
+    {"\x80", 0, 0},
+    {"\xc1\xbf", 0, 0},
+    {"\xe2\x82", 0, 0},
+    {"\xed\xa0\x80", 0, 0},
+    {"\xf4\x90\x80\x80", 0, 0},
+};
+
+START_TEST(next_char)
+{
+    sttp_slice text = {characters[_i].bytes, strlen(characters[_i].bytes)};
+    uint32_t character = 0;
+
+    ck_assert_uint_eq(sttp_next_char(text, &character), characters[_i].size);
+    ck_assert_uint_eq(character, characters[_i].character);
+    ck_assert_uint_eq(sttp_next_char(text, NULL), characters[_i].size);
+}
+END_TEST
+
+START_TEST(unsafe_characters)
+{
+    static const uint32_t unsafe[] = {0,      0x1f,   '\t',   0x7f,   0x80,   0x9f,
+                                      0x200e, 0x2028, 0x202e, 0x2066, 0x2069, 0xfeff};
+    static const uint32_t safe[] = {' ', '~', 0xa0, 0x200d, 0x2027, 0x202f, 0x1f600};
+    size_t i;
+
+    for (i = 0; i < sizeof unsafe / sizeof *unsafe; i++)
+        ck_assert_msg(sttp_char_is_unsafe(unsafe[i]), "U+%04x", (unsigned)unsafe[i]);
+    for (i = 0; i < sizeof safe / sizeof *safe; i++)
+        ck_assert_msg(!sttp_char_is_unsafe(safe[i]), "U+%04x", (unsigned)safe[i]);
+}
+END_TEST
+
+static size_t distance(const char *a, const char *b)
+{
+    return sttp_word_distance((sttp_slice){a, strlen(a)}, (sttp_slice){b, strlen(b)});
+}
+
+START_TEST(word_distance)
+{
+    char longest[64];
+    char too_long[65];
+
+    memset(longest, 'x', sizeof longest);
+    longest[63] = '\0';
+    memset(too_long, 'x', sizeof too_long);
+    too_long[64] = '\0';
+    ck_assert_uint_eq(distance("", ""), 0);
+    ck_assert_uint_eq(distance("", "port"), 4);
+    ck_assert_uint_eq(distance("port", ""), 4);
+    ck_assert_uint_eq(distance("PORT", "port"), 0);
+    ck_assert_uint_eq(distance("prt", "port"), 1);
+    ck_assert_uint_eq(distance("porrt", "port"), 1);
+    ck_assert_uint_eq(distance("pott", "port"), 1);
+    ck_assert_uint_eq(distance("prot", "port"), 1);
+    ck_assert_uint_eq(distance("kitten", "sitting"), 3);
+    ck_assert_uint_eq(distance(longest, longest), 0);
+    ck_assert_uint_eq(distance(longest, "x"), 62);
+    ck_assert_uint_eq(distance(too_long, "port"), SIZE_MAX);
+    ck_assert_uint_eq(distance("port", too_long), SIZE_MAX);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("text");
+    TCase *tests = tcase_create("text");
+    SRunner *runner = srunner_create(suite);
+
+    tcase_add_loop_test(tests, next_char, 0, (int)(sizeof characters / sizeof *characters));
+    tcase_add_test(tests, unsafe_characters);
+    tcase_add_test(tests, word_distance);
+    suite_add_tcase(suite, tests);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
