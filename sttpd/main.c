@@ -68,23 +68,27 @@ static void set_give_up(struct sttpd *sttpd, uint64_t milliseconds)
     }
 }
 
-/* Each connection takes a descriptor: allow as many as the system lets us have. */
-static void raise_descriptor_limit(struct sttpd *sttpd)
+/* Each connection takes a descriptor: allow as many as the system lets us have, and no more
+ * connections than leave the storage what it needs. */
+static void fit_descriptor_limit(struct sttpd *sttpd)
 {
+    uint64_t besides = sttpd->options.storage_threads + DESCRIPTORS_BESIDES;
+    uint64_t wanted = sttpd->options.max_connections + besides;
+    uint64_t connections;
     struct rlimit limit;
-    uint64_t wanted =
-        sttpd->options.max_connections + sttpd->options.storage_threads + DESCRIPTORS_BESIDES;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max >= wanted)
         return;
+    connections = limit.rlim_max > 2 * besides ? limit.rlim_max - besides : limit.rlim_max / 2;
     log_write(&sttpd->log, LOG_LEVEL_WARNING,
-              "the limit of open files is %llu; max_connections %llu needs about %llu (raise it "
-              "with ulimit -n, or LimitNOFILE in systemd)",
-              (unsigned long long)limit.rlim_max,
-              (unsigned long long)sttpd->options.max_connections, (unsigned long long)wanted);
+              "max_connections is %llu, not %llu: the limit of open files is %llu (raise it to "
+              "%llu with ulimit -n, or LimitNOFILE in systemd)",
+              (unsigned long long)connections, (unsigned long long)sttpd->options.max_connections,
+              (unsigned long long)limit.rlim_max, (unsigned long long)wanted);
+    sttpd->options.max_connections = connections;
 }
 
 /* What to do about a document root that cannot be used, as far as the store cannot know it. */
@@ -382,7 +386,7 @@ static int run(struct sttpd *sttpd)
         log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot prepare threads and signals");
         return EXIT_FAILURE;
     }
-    raise_descriptor_limit(sttpd);
+    fit_descriptor_limit(sttpd);
     if (open_store(sttpd)) {
         sttpd->handler.store = sttpd->store;
         is_good = create_server(sttpd) && listen_on_all(sttpd) && serve(sttpd);

@@ -63,12 +63,13 @@ class Server:
     listen   the listeners' arguments in place of the standard ones (-a 127.0.0.1 -p 0);
              [] leaves them to the configuration file
     env      environment variables to add
+    wrapper  a command that sttpd is run by, prlimit say
     stop_status  what stop() expects
     user     the numeric user to run as; the document root is made theirs. Needs root
     """
 
     def __init__(self, *args, config=None, docroot=None, listen=None, env=None, stop_status=0,
-                 user=None):
+                 user=None, wrapper=()):
         self._own = pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-"))
         self._own.chmod(0o755)
         self.docroot = pathlib.Path(docroot) if docroot else self._own / "files"
@@ -79,7 +80,7 @@ class Server:
             self.config = self._own / "sttpd.yaml"
             self.config.write_text(config, encoding="utf-8")
         listeners = ["-a", "127.0.0.1", "-p", "0"] if listen is None else list(listen)
-        self.command = [str(self._program(user)), *listeners, "-d", str(self.docroot)]
+        self.command = [*wrapper, str(self._program(user)), *listeners, "-d", str(self.docroot)]
         if self.config:
             self.command += ["-c", str(self.config)]
         self.command += [str(argument) for argument in args]
