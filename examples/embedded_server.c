@@ -1,4 +1,4 @@
-/* A server in a few lines: it says hello, and it gives back what CREATE and UPDATE bring.
+/* A server in a few lines: whatever is asked for, it says hello.
  *
  *     cc embedded_server.c -o embedded_server $(pkg-config --cflags --libs sttp-event)
  *     ./embedded_server 127.0.0.1:8080
@@ -14,10 +14,12 @@ static void handle(void *context, const sttp_request *request, sttp_reply *reply
 {
     sttp_response response = {.code = STTP_CODE_OK, .echo = request->path};
     (void)context;
-    if (request->action == STTP_ACTION_CREATE || request->action == STTP_ACTION_UPDATE)
-        response.contents = request->contents;
-    else
+    if (request->action == STTP_ACTION_SHOW) {
         response.contents = STTP_SLICE("hello");
+    } else {
+        response.code = STTP_CODE_CLIENT_ERROR;
+        response.message = STTP_SLICE("this server says hello; use SHOW");
+    }
     sttp_reply_send(reply, &response);
 }
 

@@ -24,7 +24,7 @@ SANITIZE = [f"-fsanitize={cache_value('STTP_SANITIZE')}"] if cache_value("STTP_S
 
 
 def run(*command, **options):
-    """Runs a command, fails with all that it said unless it ends with 0, returns its standard output."""
+    """Runs a command, fails with all that it said unless it ends with 0, returns its output."""
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                             timeout=120, check=False, **options)
     assert result.returncode == 0, \

@@ -1,7 +1,8 @@
 """Every command of README.md, in its order, gives what README.md says it gives.
 
-The blocks marked `console` are run in one shell, with the installed programs on the path. Port 8080, which may
-be taken on this machine, is replaced by a free one, also where sttp-cli takes it by default."""
+The blocks marked `console` are run in one shell, with the installed programs on the path. Port
+8080, which may be taken on this machine, is replaced by a free one, also where sttp-cli takes it by
+default."""
 
 import os
 import re

@@ -274,7 +274,7 @@ def test_few_open_files_leave_room_for_storage():
     """Clients may take every place there is: changes still find the descriptors they need."""
     with Server("--storage-threads", "4", wrapper=["prlimit", "--nofile=128"]) as server, \
             contextlib.ExitStack() as stack:
-        server.wait_log(r" warning max_connections is 64, not 10000: the limit of open files is 128 ")
+        server.wait_log(r" warning max_connections is 64, not 10000: the limit of open files is 128")
         connections = [stack.enter_context(connect(server.address)) for _ in range(150)]
         connections[-1].sendall(b"CREATE /a x\nSHOW /a\n")
         for expected in (b"100 /a CREATED\n", b"200 /a OK\n", b"x\n"):
