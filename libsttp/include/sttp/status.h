@@ -52,12 +52,10 @@ typedef enum sttp_status {
     STTP_ERR_CONTENTS_UNEXPECTED = 44, /* SHOW, LIST and DELETE take none */
 
     /* A response that breaks a rule of docs/protocol.md, section 3. */
-    STTP_ERR_RESPONSE_CODE = 60,   /* not one of the nine codes */
-    STTP_ERR_RESPONSE_ECHO = 61,   /* no path, or one with a forbidden character */
-    STTP_ERR_RESPONSE_PHRASE = 62, /* not the phrase of its code */
-    STTP_ERR_RESPONSE_MESSAGE =
-        63, /* a message (serializer: or contents) where none belongs, none where one belongs, or a
-               bad one */
+    STTP_ERR_RESPONSE_CODE = 60,    /* not one of the nine codes */
+    STTP_ERR_RESPONSE_ECHO = 61,    /* no path, or one with a forbidden character */
+    STTP_ERR_RESPONSE_PHRASE = 62,  /* not the phrase of its code */
+    STTP_ERR_RESPONSE_MESSAGE = 63, /* a message missing, out of place, or bad; contents so too */
     STTP_ERR_STATUS_LINE_TOO_LONG = 64,   /* over STTP_MAX_STATUS_LINE */
     STTP_ERR_CONTENTS_LINE_TOO_LONG = 65, /* over the limit of the reader */
 
