@@ -50,7 +50,6 @@ void sttp__input_consume(sttp__input *input, size_t size)
 void sttp__input_clear(sttp__input *input)
 {
     input->start = input->end = 0;
-    sttp__input_shrink(input);
 }
 
 void sttp__input_shrink(sttp__input *input)

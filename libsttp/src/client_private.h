@@ -138,8 +138,8 @@ sttp_slice sttp__input_bytes(const sttp__input *input);
 /* Room for more bytes behind those that are there; false where memory is out. */
 bool sttp__input_reserve(sttp__input *input);
 void sttp__input_consume(sttp__input *input, size_t size);
-/* Drops all bytes, and gives back what an unusually long answer took. */
 void sttp__input_clear(sttp__input *input);
+/* Gives back what an unusually long answer took. */
 void sttp__input_shrink(sttp__input *input);
 
 /* client_wait.c */

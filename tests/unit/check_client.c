@@ -380,6 +380,35 @@ START_TEST(test_endless_contents)
 }
 END_TEST
 
+/* What a long answer took is given back. */
+START_TEST(test_long_answer)
+{
+    enum { LONG = 300000 };
+    static char answer[LONG + 32];
+    const step steps[] = {
+        {STEP_ACCEPT, 0},         {STEP_READ, "LIST /\n"},        {STEP_WRITE, answer},
+        {STEP_READ, "SHOW /a\n"}, {STEP_WRITE, "200 /a OK\nx\n"}, {STEP_END, 0}};
+    meter m = {0};
+    const sttp_allocator memory = metered(&m);
+    sttp_response response;
+    sttp_error error;
+    peer p;
+    sttp_client *client;
+
+    memset(stpcpy(answer, "200 / OK\n"), 'n', LONG);
+    strcat(answer, "\n");
+    peer_start(&p, steps);
+    client = make((sttp_client_options){.port = p.port, .allocator = &memory});
+    ck_assert_int_eq(ask(client, STTP_ACTION_LIST, "/", &response, &error), STTP_OK);
+    ck_assert_uint_eq(response.contents.size, LONG);
+    ck_assert_uint_gt(m.live, LONG);
+    assert_shows(client, "/a", "x");
+    ck_assert_uint_lt(m.live, 64 * 1024);
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
 START_TEST(test_unasked_before)
 {
     static const step steps[] = {{STEP_ACCEPT, 0},
@@ -417,7 +446,8 @@ START_TEST(test_unasked_behind)
     static const step steps[] = {{STEP_ACCEPT, 0},
                                  {STEP_READ, "SHOW /a\n"},
                                  {STEP_WRITE, "200 /a OK\none\n200 /b OK\nevil\n"},
-                                 {STEP_AWAIT_CLOSE, 0},
+                                 {STEP_AWAIT_CLOSE, 0}, /* at once */
+                                 {STEP_POST, 0},
                                  {STEP_ACCEPT, 0},
                                  {STEP_READ, "SHOW /b\n"},
                                  {STEP_WRITE, "200 /b OK\ngood\n"},
@@ -428,6 +458,7 @@ START_TEST(test_unasked_behind)
     peer_start(&p, steps);
     client = make_for(&p);
     assert_shows(client, "/a", "one");
+    sem_wait(&p.reached);
     assert_fails(client, STTP_ACTION_SHOW, "/b", STTP_ERR_UNASKED_ANSWER);
     assert_shows(client, "/b", "good");
     peer_finish(&p);
@@ -551,6 +582,34 @@ START_TEST(test_pipeline_full)
     assert_receives(client, STTP_ERR_NOTHING_SENT, STTP_ERR_NOTHING_SENT);
     sttp_client_destroy(client);
     echo_stop(&server);
+}
+END_TEST
+
+/* Two answers must have come before more than one request is under way. */
+START_TEST(test_pipeline_begins_carefully)
+{
+    static const step steps[] = {{STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /1\n"},
+                                 {STEP_SILENCE, 0},
+                                 {STEP_WRITE, "200 /1 OK\n1\n"},
+                                 {STEP_READ, "SHOW /2\n"},
+                                 {STEP_SILENCE, 0},
+                                 {STEP_WRITE, "200 /2 OK\n2\n"},
+                                 {STEP_READ, "SHOW /3\nSHOW /4\n"},
+                                 {STEP_WRITE, "200 /3 OK\n3\n200 /4 OK\n4\n"},
+                                 {STEP_END, 0}};
+    static const char *const paths[] = {"/1", "/2", "/3", "/4"};
+    peer p;
+    sttp_client *client;
+
+    peer_start(&p, steps);
+    client = make_for(&p);
+    for (size_t i = 0; i < COUNT(paths); i++)
+        send_one(client, STTP_ACTION_SHOW, paths[i]);
+    for (size_t i = 0; i < COUNT(paths); i++)
+        assert_receives(client, STTP_OK, STTP_OK);
+    peer_finish(&p);
+    sttp_client_destroy(client);
 }
 END_TEST
 
@@ -795,6 +854,29 @@ START_TEST(test_next_address_beside_a_slow_one)
 }
 END_TEST
 
+/* The failure of a later address does not wait for an earlier one, nor for the usual delay. */
+START_TEST(test_third_address_at_once)
+{
+    static const char *const addresses[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};
+    black_hole hole = black_hole_open("127.0.0.1");
+    place held = inet_place("127.0.0.2", port_of(hole.listener));
+    int fd = bound_socket(&held);
+    double began = seconds();
+    sttp_client *client;
+    peer p;
+
+    peer_start_on(&p, listening_socket("127.0.0.3", port_of(hole.listener)), one_show, 0);
+    client = make((sttp_client_options){
+        .port = port_of(hole.listener), .addresses = addresses, .address_count = 3});
+    assert_shows(client, "/a", "x");
+    ck_assert_double_lt(seconds() - began, 0.49);
+    sttp_client_destroy(client);
+    peer_finish(&p);
+    close(fd);
+    black_hole_close(&hole);
+}
+END_TEST
+
 START_TEST(test_ipv6)
 {
     int listener = listening_socket("::1", 0);
@@ -909,6 +991,39 @@ START_TEST(test_transport)
 }
 END_TEST
 
+/* A change waits a moment for the end of a connection that has given one answer. */
+START_TEST(test_change_waits_for_the_end)
+{
+    static const step steps[] = {{STEP_ACCEPT, 0},
+                                 {STEP_READ, "H"},
+                                 {STEP_WRITE, "h"},
+                                 {STEP_READ, "CREATE /a \"x\"\n"},
+                                 {STEP_WRITE, "100 /a CREATED\n"},
+                                 {STEP_AWAIT_CLOSE, 0},
+                                 {STEP_ACCEPT, 0},
+                                 {STEP_READ, "H"},
+                                 {STEP_WRITE, "h"},
+                                 {STEP_READ, "CREATE /b \"x\"\n"},
+                                 {STEP_WRITE, "100 /b CREATED\n"},
+                                 {STEP_END, 0}};
+    scrambler s = {.key = 7, .at_once = 64};
+    const sttp_transport transport = scrambling(&s);
+    sttp_response response;
+    sttp_error error;
+    sttp_client *client;
+    peer p;
+
+    peer_start_on(&p, listening_socket("127.0.0.1", 0), steps, s.key);
+    client = make((sttp_client_options){.port = port_of(p.listener), .transport = &transport});
+    ck_assert_int_eq(ask(client, STTP_ACTION_CREATE, "/a", &response, &error), STTP_OK);
+    s.ends_later = true;
+    send_one(client, STTP_ACTION_CREATE, "/b");
+    assert_receives(client, STTP_OK, STTP_OK);
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
 START_TEST(test_handshake_timeout)
 {
     static const step steps[] = {
@@ -1011,6 +1126,7 @@ static void add_failures(TCase *tests)
     tcase_add_test(tests, test_change_outcome_unknown);
     tcase_add_loop_test(tests, test_bad_answer, 0, (int)COUNT(bad_answers));
     tcase_add_test(tests, test_endless_contents);
+    tcase_add_test(tests, test_long_answer);
     tcase_add_test(tests, test_unasked_before);
     tcase_add_test(tests, test_unasked_behind);
     tcase_add_test(tests, test_unasked_in_pipeline);
@@ -1027,10 +1143,12 @@ static void add_connecting(TCase *tests)
     tcase_add_test(tests, test_many_addresses);
     tcase_add_test(tests, test_next_address_at_once);
     tcase_add_test(tests, test_next_address_beside_a_slow_one);
+    tcase_add_test(tests, test_third_address_at_once);
     tcase_add_test(tests, test_ipv6);
     tcase_add_test(tests, test_unix_socket);
     tcase_add_test(tests, test_unix_socket_full);
     tcase_add_test(tests, test_transport);
+    tcase_add_test(tests, test_change_waits_for_the_end);
     tcase_add_test(tests, test_handshake_timeout);
 }
 
@@ -1051,6 +1169,7 @@ int main(void)
     tcase_add_loop_test(pipeline, test_pipeline_peer_closes, 0, 4);
     tcase_add_test(pipeline, test_pipeline_full);
     tcase_add_test(pipeline, test_pipeline_breaks);
+    tcase_add_test(pipeline, test_pipeline_begins_carefully);
     tcase_add_loop_test(memory, test_every_allocation_fails, 0, 2);
     add_failures(add_case(suite, "failures"));
     add_connecting(add_case(suite, "connecting"));

@@ -115,6 +115,7 @@ typedef enum step_kind {
     STEP_FLOOD, /* this text is sent until the client closes */
     STEP_CLOSE,
     STEP_RESET,
+    STEP_SILENCE,     /* nothing more has come */
     STEP_AWAIT_CLOSE, /* the client closes, and sends nothing before */
     STEP_POST         /* lets the test go on */
 } step_kind;
@@ -243,6 +244,10 @@ static inline void *peer_run(void *argument)
         case STEP_CLOSE:
         case STEP_RESET:
             fd = peer_end(fd, p->steps[i].kind == STEP_RESET);
+            break;
+        case STEP_SILENCE:
+            if (recv(fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
+                peer_problem(p, i, "more than was to come", "");
             break;
         case STEP_AWAIT_CLOSE:
             peer_await_close(p, i, fd);
@@ -430,7 +435,8 @@ static inline sttp_allocator metered(meter *m)
 typedef struct scrambler {
     unsigned char key;
     size_t at_once;
-    bool refuses; /* the handshake */
+    bool refuses;    /* the handshake */
+    bool ends_later; /* the stream ends right after a read has found nothing */
     unsigned opened;
     unsigned closed;
     size_t bytes_read;
@@ -457,6 +463,10 @@ static inline ptrdiff_t scrambler_read(void *session, char *buffer, size_t size,
     ssize_t n = recv(s->fd, buffer, size < s->at_once ? size : s->at_once, 0);
 
     *wants = n < 0 && errno == EAGAIN ? POLLIN : 0;
+    if (*wants && s->ends_later) {
+        s->ends_later = false;
+        shutdown(s->fd, SHUT_RD);
+    }
     if (n > 0) {
         scramble(buffer, (size_t)n, s->key);
         s->bytes_read += (size_t)n;
