@@ -41,8 +41,10 @@ static int show(sttp_client *client, const sttp_url *url)
         return 2;
     }
     if (response.code != STTP_CODE_OK) {
-        fprintf(stderr, "%d %s %.*s\n", response.code, sttp_code_phrase(response.code),
-                (int)response.message.size, response.message.data ? response.message.data : "");
+        fprintf(stderr, "%d %s", response.code, sttp_code_phrase(response.code));
+        if (response.message.data)
+            fprintf(stderr, ": %.*s", (int)response.message.size, response.message.data);
+        fputc('\n', stderr);
         return 1;
     }
     printf("%.*s\n", (int)response.contents.size, response.contents.data);
