@@ -338,12 +338,20 @@ static int slow_client(struct fixture *fixture)
     return fd;
 }
 
+/* In one piece: a client's kernel may keep small pieces back. */
+static void ask_for_big(int fd, unsigned count)
+{
+    char requests[1000] = "";
+    for (unsigned i = 0; i < count; i++)
+        strcat(requests, "SHOW /big\n");
+    send_text(fd, requests);
+}
+
 START_TEST(test_send_timeout)
 {
     struct fixture *fixture = start((sttp_server_options){.send_timeout = 100});
     int fd = slow_client(fixture);
-    for (int i = 0; i < 20; i++)
-        send_text(fd, "SHOW /big\n");
+    ask_for_big(fd, 20);
     wait_reason(fixture, STTP_CLOSE_SEND_TIMEOUT, 1);
     char buffer[4096];
     ssize_t got;
@@ -397,8 +405,7 @@ START_TEST(test_max_unsent)
     struct fixture *fixture = start((sttp_server_options){.max_unsent = 1000});
     int fd = slow_client(fixture);
     int other = client(fixture);
-    for (int i = 0; i < BIG_ONES; i++)
-        send_text(fd, "SHOW /big\n");
+    ask_for_big(fd, BIG_ONES);
     unsigned big = 0;
     unsigned rounds = 0;
     for (int quiet = 0; quiet < QUIET; quiet++) {
@@ -414,6 +421,56 @@ START_TEST(test_max_unsent)
         expect_big(fd);
     close(fd);
     close(other);
+    stop(fixture);
+}
+END_TEST
+
+/* Answers that wait for an earlier one count as well. */
+START_TEST(test_max_unsent_of_waiting_answers)
+{
+    struct fixture *fixture = start((sttp_server_options){.max_unsent = 1000});
+    int fd = client(fixture);
+    int other = client(fixture);
+    send_text(fd, "SHOW /park\nSHOW /big\nSHOW /big\nSHOW /big\n");
+    wait_parked(fixture, 1);
+    round_trip(other);
+    ck_assert_uint_eq(current(fixture, &fixture->handled), 3);
+    release_parked(fixture, 0);
+    expect(fd, "200 /park OK\ntext\n");
+    for (int i = 0; i < 3; i++)
+        expect_big(fd);
+    close(fd);
+    close(other);
+    stop(fixture);
+}
+END_TEST
+
+static double seconds_of(clockid_t id)
+{
+    struct timespec time;
+    clock_gettime(id, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* Bytes that must wait in the kernel do not keep the worker busy. */
+START_TEST(test_no_spinning)
+{
+    struct fixture *fixture = start((sttp_server_options){.max_in_flight = 1, .idle_timeout = 500});
+    int fd = client(fixture);
+    send_text(fd, "SHOW /park\n");
+    wait_parked(fixture, 1);
+    int other = client(fixture);
+    double cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    double wall = seconds_of(CLOCK_MONOTONIC);
+    send_text(fd, "SHOW /now\n");
+    expect_end_and_close(other);
+    cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    wall = seconds_of(CLOCK_MONOTONIC) - wall;
+    ck_assert_double_ge(wall, 0.4);
+    ck_assert_double_lt(cpu, 0.1);
+    release_parked(fixture, 0);
+    expect(fd, "200 /park OK\ntext\n200 /now OK\ntext\n");
+    close(fd);
     stop(fixture);
 }
 END_TEST
@@ -447,6 +504,8 @@ static Suite *server_suite(void)
     tcase_add_test(time, test_send_timeout);
     tcase_add_test(time, test_max_in_flight);
     tcase_add_test(time, test_max_unsent);
+    tcase_add_test(time, test_max_unsent_of_waiting_answers);
+    tcase_add_test(time, test_no_spinning);
     suite_add_tcase(suite, time);
     return suite;
 }

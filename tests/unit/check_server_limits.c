@@ -194,6 +194,43 @@ START_TEST(test_stale_socket)
 }
 END_TEST
 
+/* Somebody listens, and takes no connection for the moment: that socket is not stale. */
+START_TEST(test_busy_socket)
+{
+    enum { ENOUGH = 10 };
+    make_directory();
+    struct sockaddr_storage address;
+    socklen_t size = parse_address(socket_address, &address);
+    int listening = make_socket(AF_UNIX);
+    ck_assert_int_eq(bind(listening, (struct sockaddr *)&address, size), 0);
+    ck_assert_int_eq(listen(listening, 0), 0);
+    int waiting[ENOUGH];
+    for (int i = 0; i < ENOUGH; i++) {
+        waiting[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(waiting[i], (struct sockaddr *)&address, size);
+    }
+    ck_assert_int_eq(errno, EAGAIN);
+    sttp_server_destroy(listener_on(socket_address, STTP_ERR_ADDRESS_IN_USE));
+    ck_assert_int_eq(access(socket_path(), F_OK), 0);
+    for (int i = 0; i < ENOUGH; i++)
+        close(waiting[i]);
+    close(listening);
+    remove_directory();
+}
+END_TEST
+
+/* IPv6 only: the same port of IPv4 stays free. */
+START_TEST(test_ipv6_only)
+{
+    sttp_server *server = listener_on("[::]:0", STTP_OK);
+    char address[64];
+    snprintf(address, sizeof address, "0.0.0.0%s", strrchr(sttp_server_address(server, 0), ':'));
+    ck_assert_int_eq(sttp_server_listen(server, address), STTP_OK);
+    ck_assert_str_eq(sttp_server_address(server, 1), address);
+    sttp_server_destroy(server);
+}
+END_TEST
+
 /* Files that are not this server's socket are left alone. */
 START_TEST(test_foreign_files)
 {
@@ -240,7 +277,30 @@ START_TEST(test_longest_idle_makes_room)
 }
 END_TEST
 
-/* The same when the connections are spread over workers: each newcomer is served. */
+/* A connection whose request has come, though nobody has read it yet, is not idle. */
+START_TEST(test_unread_request_is_not_idle)
+{
+    struct fixture *fixture = start((sttp_server_options){.max_connections = 2});
+    int first = client(fixture);
+    round_trip(first);
+    int second = client(fixture);
+    send_text(second, "SHOW /block\n");
+    wait_at_least(fixture, &fixture->blocked, 1);
+    int third = client(fixture);
+    send_text(first, "SHOW /now\n");
+    unblock(fixture);
+    expect(second, "200 /block OK\ntext\n");
+    expect(first, "200 /now OK\ntext\n");
+    round_trip(third);
+    expect_end_and_close(second);
+    close(first);
+    close(third);
+    stop(fixture);
+}
+END_TEST
+
+/* When the connections are spread over workers, the others make room, too: each newcomer is served.
+ */
 START_TEST(test_room_on_another_worker)
 {
     enum { LIMIT = 4, COMERS = 40 };
@@ -406,11 +466,14 @@ static Suite *limits_suite(void)
     tcase_add_test(addresses, test_all_kinds_of_listener);
     tcase_add_test(addresses, test_address_in_use);
     tcase_add_test(addresses, test_stale_socket);
+    tcase_add_test(addresses, test_busy_socket);
+    tcase_add_test(addresses, test_ipv6_only);
     tcase_add_test(addresses, test_foreign_files);
     suite_add_tcase(suite, addresses);
     TCase *limits = tcase_create("limits");
     tcase_set_timeout(limits, 60);
     tcase_add_test(limits, test_longest_idle_makes_room);
+    tcase_add_test(limits, test_unread_request_is_not_idle);
     tcase_add_test(limits, test_room_on_another_worker);
     tcase_add_test(limits, test_no_connection_is_idle);
     tcase_add_test(limits, test_limit_by_address);

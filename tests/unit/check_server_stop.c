@@ -1,4 +1,5 @@
 /* The server engine: stopping, answers from other threads, memory that runs out. */
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 
@@ -71,7 +72,9 @@ START_TEST(test_stop_before_deadline)
     wait_parked(fixture, 1);
     sttp_server_stop(fixture->server, 1000000);
     release_parked(fixture, 0);
+    time_t before = time(NULL);
     ck_assert_int_eq(sttp_server_wait(fixture->server), STTP_OK);
+    ck_assert_int_lt(time(NULL) - before, 4);
     expect(fd, "200 /park OK\ntext\n");
     expect_end_and_close(fd);
     expect_end_and_close(idle);
@@ -262,6 +265,64 @@ static void release_memory(void *memory, void *context)
 
 static const sttp_allocator failing = {allocate_or_fail, reallocate_or_fail, release_memory, NULL};
 
+static atomic_size_t in_use; /* bytes */
+
+static void *allocate_counted(size_t size, void *context)
+{
+    (void)context;
+    void *memory = malloc(size);
+    atomic_fetch_add(&in_use, malloc_usable_size(memory));
+    return memory;
+}
+
+static void *reallocate_counted(void *memory, size_t size, void *context)
+{
+    (void)context;
+    atomic_fetch_sub(&in_use, malloc_usable_size(memory));
+    memory = realloc(memory, size);
+    atomic_fetch_add(&in_use, malloc_usable_size(memory));
+    return memory;
+}
+
+static void release_counted(void *memory, void *context)
+{
+    (void)context;
+    atomic_fetch_sub(&in_use, malloc_usable_size(memory));
+    free(memory);
+}
+
+/* A connection that waits holds no buffers, even where a part of a request has come. */
+START_TEST(test_memory_of_a_connection)
+{
+    enum { COUNT = 100 };
+    static const sttp_allocator counting = {allocate_counted, reallocate_counted, release_counted,
+                                            NULL};
+    struct fixture *fixture = start((sttp_server_options){.allocator = &counting});
+    int first = client(fixture);
+    round_trip(first);
+    size_t before = atomic_load(&in_use);
+    int fds[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = client(fixture);
+        round_trip(fds[i]);
+    }
+    round_trip(first);
+    size_t idle = (atomic_load(&in_use) - before) / COUNT;
+    ck_assert_uint_le(idle, 512);
+    for (int i = 0; i < COUNT; i++)
+        send_text(fds[i], "SHOW /half");
+    round_trip(first);
+    ck_assert_uint_le((atomic_load(&in_use) - before) / COUNT, idle + 512);
+    for (int i = 0; i < COUNT; i++)
+        exchange(fds[i], "/whole\n", "200 /half/whole OK\ntext\n");
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    close(first);
+    stop(fixture);
+    ck_assert_uint_eq(atomic_load(&in_use), 0);
+}
+END_TEST
+
 /* From the n-th allocation on none succeeds, for every n: the calls say so, and nothing leaks. */
 START_TEST(test_no_memory_to_start)
 {
@@ -371,6 +432,7 @@ static Suite *stop_suite(void)
     suite_add_tcase(suite, threads);
     TCase *memory = tcase_create("memory");
     tcase_set_timeout(memory, 60);
+    tcase_add_test(memory, test_memory_of_a_connection);
     tcase_add_test(memory, test_no_memory_to_start);
     tcase_add_test(memory, test_no_memory_while_serving);
     suite_add_tcase(suite, memory);

@@ -3,6 +3,7 @@
  *
  *     /now...      answered at once
  *     /park...     kept until the test releases it, from the test's thread
+ *     /block...    answered when the test says so; until then the worker waits, too
  *     /release...  answered at once, after the first kept one was answered on the worker's thread
  *     /big...      answered at once with BIG bytes
  *     /bad...      answered with contents that no response can carry
@@ -48,6 +49,8 @@ struct fixture {
     unsigned handled;
     unsigned parked_count; /* parked so far, in the order of the handler's calls */
     unsigned released;
+    unsigned blocked;
+    unsigned unblocked;
     struct parked *parked;
     sttp_status bad_status;
     char *big;
@@ -144,6 +147,24 @@ static inline void park(struct fixture *fixture, const sttp_request *request, st
     pthread_mutex_unlock(&fixture->mutex);
 }
 
+static inline void block(struct fixture *fixture)
+{
+    pthread_mutex_lock(&fixture->mutex);
+    fixture->blocked++;
+    pthread_cond_broadcast(&fixture->changed);
+    while (fixture->unblocked < fixture->blocked)
+        pthread_cond_wait(&fixture->changed, &fixture->mutex);
+    pthread_mutex_unlock(&fixture->mutex);
+}
+
+static inline void unblock(struct fixture *fixture)
+{
+    pthread_mutex_lock(&fixture->mutex);
+    fixture->unblocked++;
+    pthread_cond_broadcast(&fixture->changed);
+    pthread_mutex_unlock(&fixture->mutex);
+}
+
 static inline bool begins(sttp_slice text, const char *start)
 {
     return text.size >= strlen(start) && memcmp(text.data, start, strlen(start)) == 0;
@@ -161,6 +182,8 @@ static inline void handle(void *context, const sttp_request *request, sttp_reply
         return;
     }
     sttp_slice contents = STTP_SLICE("text");
+    if (begins(request->path, "/block"))
+        block(fixture);
     if (begins(request->path, "/release"))
         release_parked(fixture, 0);
     if (begins(request->path, "/big"))
