@@ -1,6 +1,6 @@
-/* From a host to addresses. An address needs no lookup and is read at once. A name is given to
- * getaddrinfo, which blocks for as long as it likes and cannot be stopped; so it runs in a thread
- * of its own, and the client waits for that thread only until its deadline.
+/* From a host to addresses. An address needs no lookup and is read at once, nor does localhost. Any
+ * other name is given to getaddrinfo, which blocks for as long as it likes and cannot be stopped;
+ * so it runs in a thread of its own, and the client waits for that thread only until its deadline.
  *
  * The two share a `lookup` with two references; whoever lets go last frees it. It is made with
  * malloc, not with the client's allocator, which may be gone when an abandoned thread ends. */
@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "ascii.h"
 #include "memory.h"
 
 enum { PORT_SIZE = 6 };
@@ -234,6 +235,34 @@ static sttp_status resolve_name(sttp_client *client, const sttp__deadline *deadl
     return status;
 }
 
+/* "localhost", and all names below it, are the loopback addresses wherever a machine's own files do
+ * not even say so (RFC 6761, section 6.3). */
+static bool is_localhost(const char *host)
+{
+    static const char name[] = "localhost";
+    size_t size = strlen(host);
+    const size_t name_size = sizeof name - 1;
+
+    if (size > 0 && host[size - 1] == '.')
+        size--;
+    return size >= name_size && sttp__equal_fold(host + size - name_size, name, name_size) &&
+           (size == name_size || host[size - name_size - 1] == '.');
+}
+
+static sttp_status resolve_localhost(sttp_client *client, sttp__addresses *addresses)
+{
+    static const char *const loopback[] = {"::1", "127.0.0.1"};
+
+    addresses->items = sttp__allocate(&client->memory, 2 * sizeof *addresses->items);
+    if (!addresses->items)
+        return sttp__error(client, STTP_ERR_MEMORY, STTP_PHASE_RESOLVE, 0);
+    addresses->count = 0;
+    for (size_t i = 0; i < 2; i++)
+        addresses->count += sttp__numeric_address(loopback[i], client->port, client->family,
+                                                  &addresses->items[addresses->count]);
+    return STTP_OK;
+}
+
 sttp_status sttp__resolve(sttp_client *client, const sttp__deadline *deadline,
                           sttp__addresses *addresses)
 {
@@ -250,7 +279,10 @@ sttp_status sttp__resolve(sttp_client *client, const sttp__deadline *deadline,
         return STTP_OK;
     }
     sttp__trace(client, (sttp_trace){.kind = STTP_TRACE_RESOLVING, .address = name});
-    status = resolve_name(client, deadline, addresses);
+    if (is_localhost(client->host))
+        status = resolve_localhost(client, addresses);
+    else
+        status = resolve_name(client, deadline, addresses);
     if (status == STTP_OK)
         sttp__trace(
             client,
