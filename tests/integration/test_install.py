@@ -106,6 +106,19 @@ def test_examples_by_find_package():
     check_build(with_find_package)
 
 
+def test_every_header_alone_in_c_and_cpp():
+    headers = sorted((installed.SOURCE / "libsttp" / "include").glob("sttp/*.h"))
+    assert len(headers) >= 9, headers
+    for language, standard in (("c", "c11"), ("c++", "c++11")):
+        for header in headers:
+            source = f"#include <sttp/{header.name}>\n" \
+                     'extern sttp_slice slice;\nsttp_slice slice = {"", 0};\n' \
+                     'void set(void);\nvoid set(void) { slice = STTP_SLICE("x"); }\n'
+            installed.run(installed.COMPILER, "-x", language, f"-std={standard}", "-Wall", "-Wextra",
+                          "-pedantic", "-Wshadow", "-Werror", "-fsyntax-only",
+                          "-I", header.parent.parent, "-", input=source)
+
+
 def test_shared_libraries_export_only_sttp():
     for library in ("libsttp.so", "libsttp-event.so"):
         symbols = installed.run("nm", "-D", "--defined-only", installed.BUILD / "lib" / library)

@@ -31,8 +31,12 @@ typedef struct sttp_slice {
     size_t size;
 } sttp_slice;
 
-/* A slice of a string literal. */
+/* A slice of a string literal. C++ (11 or later) has no compound literals. */
+#ifdef __cplusplus
+#define STTP_SLICE(literal) (sttp_slice{(literal), sizeof(literal) - 1})
+#else
 #define STTP_SLICE(literal) ((sttp_slice){(literal), sizeof(literal) - 1})
+#endif
 
 /* Where a library object takes its memory from. Each create function takes one; NULL stands for
  * malloc, realloc and free. The three functions behave like those of the C library, with `context`
