@@ -23,6 +23,10 @@ git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
 build_and_test dev gcc dev
 echo "=== clang-tidy"
 scripts/tidy.sh build/dev
+echo "=== run.sh"
+tour=$(mktemp -d)
+trap 'rm -rf "$tour"' EXIT
+(cd "$tour" && "$OLDPWD/scripts/run.sh" --once --port 0)
 build_and_test clang clang dev
 build_and_test asan gcc asan
 build_and_test tsan clang tsan
