@@ -154,11 +154,11 @@ static const char *template_of(const sttp_problem *problem)
     case STTP_ERR_CONTROL_CHARACTER:
         return "byte @ is a control character; only a TAB in contents is allowed";
     case STTP_ERR_UTF8:
-        return "byte @ is not valid UTF-8";
+        return "byte @ is not valid UTF-8; send every line in UTF-8";
     case STTP_ERR_ACTION:
         return action_template(problem);
     case STTP_ERR_TARGET_MISSING:
-        return "the path is missing; !";
+        return "the path is missing; !, with one space before the path";
     case STTP_ERR_TARGET_URL:
         return "this server is no proxy and takes a path, not a URL; !";
     case STTP_ERR_PATH_RELATIVE:
