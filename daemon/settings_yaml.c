@@ -336,10 +336,14 @@ static void report_syntax(struct walk *walk, const yaml_parser_t *parser)
     const char *problem = parser->problem != NULL ? parser->problem : "unknown problem";
     size_t offset = parser->error == YAML_READER_ERROR ? parser->problem_offset
                                                        : offset_of(walk, &parser->problem_mark);
+    bool is_tab = offset < walk->source.text.size && walk->source.text.data[offset] == '\t';
 
     if (parser->error == YAML_MEMORY_ERROR)
         settings_report_line(walk->report, "%s: out of memory", walk->source.name);
-    else if (parser->context != NULL)
+    else if (is_tab)
+        settings_report_at(walk->report, &walk->source, offset,
+                           "not valid YAML: a TAB indents nothing; use spaces");
+    else if (parser->context != NULL && parser->context_mark.index < parser->problem_mark.index)
         settings_report_at(
             walk->report, &walk->source, offset, "not valid YAML: %s %s that begins in line %zu",
             problem, parser->context,

@@ -349,17 +349,18 @@ static void check_duplicates(const settings_list *listen, settings_report *repor
 int sttpd_options_load(int argc, char *const *argv, struct sttpd_options *values,
                        settings_command *command, settings_report *report)
 {
-    size_t before = report->count;
     int status = settings_load(&sttpd_program, argc, argv, values, command, report);
+    bool by_flag = settings_source_of(&sttpd_program, command, "listen") == SETTINGS_FROM_FLAG;
+    size_t before = report->count;
 
-    if (status != 0)
-        return status;
-    if (settings_source_of(&sttpd_program, command, "listen") != SETTINGS_FROM_FLAG &&
+    if (!by_flag &&
         (settings_source_of(&sttpd_program, command, "listen_address") == SETTINGS_FROM_FLAG ||
          settings_source_of(&sttpd_program, command, "port") == SETTINGS_FROM_FLAG))
         settings_list_clear(&values->listen);
-    if (values->listen.count == 0 && !add_default_listener(values))
+    if (status == 0 && values->listen.count == 0 && !add_default_listener(values))
         settings_report_line(report, "%s: out of memory", sttpd_program.name);
     check_duplicates(&values->listen, report);
-    return report->count == before ? 0 : 1;
+    if (report->count > before && status == 0)
+        status = by_flag ? 2 : 1;
+    return status;
 }

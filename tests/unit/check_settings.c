@@ -423,6 +423,16 @@ START_TEST(where_to_listen)
     assert_says(&run, "'1.1.1.1:1' is given twice");
     release(&run);
 
+    run_flags(&run, "--listen", "1.1.1.1:1", "--listen", "1.1.1.1:1", NULL);
+    ck_assert_int_eq(run.status, 2);
+    release(&run);
+
+    run_file(&run, "listen: [1.1.1.1:1, 1.1.1.1:1]\nport: x\n");
+    ck_assert_int_eq(run.status, 1);
+    assert_says(&run, "'x' is not a number");
+    assert_says(&run, "'1.1.1.1:1' is given twice");
+    release(&run);
+
     run_file(&run, "listen: [1.1.1.1:0, 1.1.1.1:0]\n");
     ck_assert_int_eq(run.status, 0);
     release(&run);
@@ -528,7 +538,9 @@ static const struct refusal {
     {"port: 80\n---\nport: 81\n", ":3:1: a second document begins here"},
     {"port: [80\nthreads: 1\n", "not valid YAML: did not find expected ',' or ']' while parsing a "
                                 "flow sequence that begins in line 1"},
-    {"port: 80\n\tthreads: 1\n", ":2:1: not valid YAML: found a tab character"},
+    {"port: 80\n\tthreads: 1\n", ":2:1: not valid YAML: a TAB indents nothing; use spaces\n"},
+    {"cache:\n\tenabled: no\n", ":2:1: not valid YAML: a TAB indents nothing; use spaces\n"},
+    {"port: @80\n", ":1:7: not valid YAML: found character that cannot start any token\n"},
     {"port: 80\n---\n[", ": not valid YAML: "},
     {"port: \"80\n", "not valid YAML"},
     {"a: *b\n", "not valid YAML: found undefined alias"},
