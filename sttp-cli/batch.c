@@ -5,9 +5,9 @@
  *                                       v      |
  *                                     client: sent, not yet answered
  *
- * A line that cannot be sent becomes an entry that already has its error, so results keep the order
- * of the lines. The ring and the buffer have fixed sizes: input of any length takes the same
- * memory.
+ * Every line has a result. One that is not sent becomes an entry that needs no answer, with its
+ * error or, for an empty line and a comment, none; so results keep the order of the lines. The ring
+ * and the buffer have fixed sizes: input of any length takes the same memory.
  *
  * The input may come from a program that waits for the answer before it writes the next line. So
  * the input is only waited for when no answer is outstanding; while one is, the loop looks whether
@@ -39,7 +39,8 @@ typedef struct entry {
     sttp_action action;
     char *path; /* owned; with its size, since a hostile line may hold zero bytes */
     size_t path_size;
-    sttp_error *error; /* owned; NULL where the request was sent */
+    bool sent;
+    sttp_error *error; /* owned; NULL where the line has none of its own */
     int exit_status;   /* with an error */
 } entry;
 
@@ -77,6 +78,8 @@ static void finish_oldest(batch *b)
 
     if (oldest->error)
         result.error = *oldest->error;
+    else if (!oldest->sent)
+        result.skipped = true;
     else if (sttp_client_receive(b->client, &response, &result.error) == STTP_OK)
         cli_result_set_response(&result, &response);
     else
@@ -98,6 +101,7 @@ static bool add_entry(batch *b, const cli_result *result)
                      .action = result->action,
                      .path = malloc(result->path.size + 1),
                      .path_size = result->path.size,
+                     .sent = !failed && !result->skipped,
                      .error = failed ? malloc(sizeof *added->error) : NULL,
                      .exit_status = result->exit_status};
     if (!added->path || (failed && !added->error)) {
@@ -210,23 +214,41 @@ static void send_request(batch *b, const sttp_request *request, cli_result *resu
         cli_result_set_error(result);
 }
 
+/* An empty line or a comment is none. */
+static bool is_request(sttp_slice line)
+{
+    size_t blanks = 0;
+
+    while (blanks < line.size && (line.data[blanks] == ' ' || line.data[blanks] == '\t'))
+        blanks++;
+    return blanks < line.size && line.data[blanks] != '#';
+}
+
+static void carry_out(batch *b, sttp_slice line, cli_target *target, cli_result *result)
+{
+    sttp_request request;
+
+    if (!is_request(line))
+        result->skipped = true;
+    else if (line.size > MAX_LINE)
+        cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_LINE_TOO_LONG, "the line is over %d bytes",
+                 MAX_LINE);
+    else if (read_request(b, line, target, &request, result))
+        send_request(b, &request, result);
+}
+
 static bool handle_line(batch *b, sttp_slice line)
 {
     cli_result result = {.line = b->line};
     cli_target target = {0};
-    sttp_request request;
     bool added;
 
     if (b->count == WINDOW)
         finish_oldest(b);
-    if (line.size > MAX_LINE)
-        cli_fail(&result, CLI_EXIT_USAGE, STTP_ERR_LINE_TOO_LONG, "the line is over %d bytes",
-                 MAX_LINE);
-    else if (read_request(b, line, &target, &request, &result))
-        send_request(b, &request, &result);
+    carry_out(b, line, &target, &result);
     added = add_entry(b, &result);
     cli_target_destroy(&target);
-    while (b->count > 0 && b->ring[b->first].error)
+    while (b->count > 0 && !b->ring[b->first].sent)
         finish_oldest(b);
     return added;
 }
@@ -262,16 +284,6 @@ static bool take_line(batch *b, sttp_slice *line)
     if (line->size > 0 && data[line->size - 1] == '\r')
         line->size--;
     return true;
-}
-
-/* Empty lines and comments count in the numbers and give no result. */
-static bool is_request(sttp_slice line)
-{
-    size_t blanks = 0;
-
-    while (blanks < line.size && (line.data[blanks] == ' ' || line.data[blanks] == '\t'))
-        blanks++;
-    return blanks < line.size && line.data[blanks] != '#';
 }
 
 static bool wait_for_input(batch *b, int timeout)
@@ -313,7 +325,7 @@ static bool step(batch *b)
     if (b->output.system_errno != 0)
         return false;
     if (take_line(b, &line)) {
-        if (!is_request(line) || handle_line(b, line))
+        if (handle_line(b, line))
             return true;
         cli_complain("out of memory at line %llu", (unsigned long long)b->line);
         b->exit_status = CLI_EXIT_OUTPUT;

@@ -2,7 +2,8 @@
  *
  *   a request alone   what was asked for; a failure is a diagnosis on standard error
  *   a batch           NUMBER <TAB> STATUS LINE [<TAB> CONTENTS], or
- *                     NUMBER <TAB> "error" <SPACE> EXIT STATUS <TAB> TEXT
+ *                     NUMBER <TAB> "error" <SPACE> EXIT STATUS <TAB> TEXT, or
+ *                     NUMBER <TAB> "skipped" for an empty line and a comment
  *   --json            one object a line, see print_json
  *
  * A status line holds no TAB, so a reader of a batch splits at the first two. */
@@ -62,7 +63,9 @@ static void print_line(const cli_output *output, const cli_result *result)
     const sttp_response *response = result->response;
 
     fprintf(output->stream, "%llu\t", (unsigned long long)result->line);
-    if (!response) {
+    if (result->skipped) {
+        fputs("skipped", output->stream);
+    } else if (!response) {
         fprintf(output->stream, "error %d\t", result->exit_status);
         put(output, cli_slice(result->error.text));
     } else {
@@ -174,7 +177,9 @@ static void print_json(FILE *stream, const cli_result *result)
     else
         cli_write_json_string(stream, cli_slice(sttp_action_name(result->action)));
     put_member(stream, "path", result->path);
-    if (result->response)
+    if (result->skipped)
+        fputs(",\"skipped\":true", stream);
+    else if (result->response)
         put_json_response(stream, result->action, result->response);
     else
         put_json_error(stream, &result->error);

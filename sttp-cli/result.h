@@ -33,9 +33,11 @@ extern const cli_exit_text cli_exit_texts[];
 
 int cli_worse(int a, int b);
 
-/* One request's end: an answer, or an error where `response` is NULL. */
+/* One request's end: an answer, or an error where `response` is NULL. In a batch also the end of a
+ * line that holds no request. */
 typedef struct cli_result {
     uint64_t line; /* of the batch; 0 outside of one */
+    bool skipped;  /* an empty line or a comment: neither an answer nor an error */
     sttp_action action;
     sttp_slice path; /* what was asked for, as it was given where it could not be read */
     int exit_status;

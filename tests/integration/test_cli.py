@@ -681,7 +681,8 @@ class Batches(CliTest):
                              f"update {p}/a Call \"home\"\nLIST {p}\nshow {p}/b\ndelete {p}/a",
                              status=40)
         self.assertEqual(results, [
-            ["3", f"100 {p}/a CREATED"], ["5", f"200 {p}/a OK", "Buy milk"],
+            ["1", "skipped"], ["2", "skipped"], ["3", f"100 {p}/a CREATED"], ["4", "skipped"],
+            ["5", f"200 {p}/a OK", "Buy milk"],
             ["6", f"200 {p}/a OK", 'Call "home"'], ["7", f"200 {p} OK", "a"],
             ["8", f"400 {p}/b NOT FOUND"], ["9", f"600 {p}/a DELETED"]])
 
@@ -748,11 +749,13 @@ class Batches(CliTest):
         for number, line in enumerate(("CREATE {}/a x", "SHOW {}/a", "bad", "SHOW {}/a"), 1):
             say(line + "\n")
             self.assertTrue(run.stdout.readline().startswith(b"%d\t" % number))
+        say("\n")
+        self.assertEqual(run.stdout.readline(), b"5\tskipped\n")
         say("SHOW {0}/a\nSHOW {0}/b\nSHOW")
-        self.assertTrue(run.stdout.readline().startswith(b"5\t200"))
-        self.assertTrue(run.stdout.readline().startswith(b"6\t400"))
+        self.assertTrue(run.stdout.readline().startswith(b"6\t200"))
+        self.assertTrue(run.stdout.readline().startswith(b"7\t400"))
         out, _ = run.communicate(f" {self.base}/a".encode(), timeout=60)
-        self.assertEqual(out, f"7\t200 {self.base}/a OK\tx\n".encode())
+        self.assertEqual(out, f"8\t200 {self.base}/a OK\tx\n".encode())
         self.assertEqual(run.returncode, 2)
 
     def test_json(self):
@@ -760,11 +763,13 @@ class Batches(CliTest):
         run = self.here("--batch", "-", "--json", status=2,
                         stdin=f"\nCREATE {p}/a x\nSHOW {p}/a\nfetch\nSHOW {p}/a x\n".encode())
         results = [json.loads(line) for line in run.out.splitlines()]
-        self.assertEqual([r["line"] for r in results], [2, 3, 4, 5])
-        self.assertEqual([r["exit"] for r in results], [0, 0, 2, 2])
-        self.assertEqual(results[1]["contents"], "x")
-        self.assertEqual(results[2]["action"], None)
-        self.assertEqual(results[3]["error"]["name"], "STTP_ERR_CONTENTS_UNEXPECTED")
+        self.assertEqual([r["line"] for r in results], [1, 2, 3, 4, 5])
+        self.assertEqual([r["exit"] for r in results], [0, 0, 0, 2, 2])
+        self.assertEqual(results[0],
+                         {"line": 1, "action": None, "path": "", "skipped": True, "exit": 0})
+        self.assertEqual(results[2]["contents"], "x")
+        self.assertEqual(results[3]["action"], None)
+        self.assertEqual(results[4]["error"]["name"], "STTP_ERR_CONTENTS_UNEXPECTED")
 
     def test_output_file_takes_failures_too(self):
         file = self.temporary() / "out"
