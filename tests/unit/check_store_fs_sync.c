@@ -1,0 +1,312 @@
+/* What the file system store makes durable, and in which order. The system calls that matter are
+ * defined here, in front of those of the C library: they note what was done, and fail or wait where
+ * a test wants it. */
+#include <errno.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
+#include "store_support.h"
+
+static pthread_mutex_t noting = PTHREAD_MUTEX_INITIALIZER;
+static char events[4096];
+static atomic_int fail_at;         /* the fsync that fails, counted from 1; 0: none */
+static atomic_bool became_visible; /* before it failed */
+static atomic_bool hold_root;      /* the next fsync of the document root waits for the gate */
+static sem_t held, gate;
+
+/* A file or directory below the document root, with a reserved name as "new". */
+static void describe(int directory, const char *name, char *text, size_t size)
+{
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+    ssize_t length = readlink(link, path, sizeof path - 256);
+    path[length < 0 ? 0 : length] = '\0';
+    if (name != NULL)
+        snprintf(path + strlen(path), 256, "/%.200s", name);
+    const char *below = path + strlen(fixture.docroot);
+    const char *reserved = strstr(below, ".sttp-");
+    if (reserved == NULL)
+        snprintf(text, size, "%s", *below == '\0' ? "/" : below);
+    else
+        snprintf(text, size, "%.*snew%s", (int)(reserved - below), below,
+                 reserved + strcspn(reserved, "/"));
+}
+
+static void note(const char *event, int directory, const char *name)
+{
+    char what[1024];
+    describe(directory, name, what, sizeof what);
+    pthread_mutex_lock(&noting);
+    size_t used = strlen(events);
+    snprintf(events + used, sizeof events - used, "%s%s %s", used == 0 ? "" : ", ", event, what);
+    pthread_mutex_unlock(&noting);
+}
+
+static void forget_events(int fail)
+{
+    pthread_mutex_lock(&noting);
+    events[0] = '\0';
+    pthread_mutex_unlock(&noting);
+    atomic_store(&fail_at, fail);
+    atomic_store(&became_visible, false);
+}
+
+int fsync(int fd)
+{
+    char what[1024];
+    describe(fd, NULL, what, sizeof what);
+    if (strcmp(what, "/") == 0 && atomic_exchange(&hold_root, false)) {
+        sem_post(&held);
+        sem_wait(&gate);
+    }
+    note("sync", fd, NULL);
+    if (atomic_load(&fail_at) > 0 && atomic_fetch_sub(&fail_at, 1) == 1) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static int note_change(long done, const char *event, int directory, const char *name)
+{
+    if (done == 0) {
+        note(event, directory, name);
+        if (strncmp(name, ".sttp-", 6) != 0 && atomic_load(&fail_at) > 0)
+            atomic_store(&became_visible, true);
+    }
+    return (int)done;
+}
+
+int renameat2(int from, const char *old, int to, const char *new, unsigned flags)
+{
+    return note_change(syscall(SYS_renameat2, from, old, to, new, flags), "show", to, new);
+}
+
+int renameat(int from, const char *old, int to, const char *new)
+{
+    return note_change(syscall(SYS_renameat2, from, old, to, new, 0), "show", to, new);
+}
+
+int linkat(int from, const char *old, int to, const char *new, int flags)
+{
+    return note_change(syscall(SYS_linkat, from, old, to, new, flags), "show", to, new);
+}
+
+int unlinkat(int directory, const char *name, int flags)
+{
+    return note_change(syscall(SYS_unlinkat, directory, name, flags), "remove", directory, name);
+}
+
+static void setup(void)
+{
+    make_root();
+    mkdir(place("/root/dir"), 0755);
+    mkdir(place("/root/empty"), 0755);
+    put_file(place("/root/dir/old"), "old");
+    sem_init(&held, 0, 0);
+    sem_init(&gate, 0, 0);
+}
+
+static const struct change {
+    sttp_action action;
+    const char *path;
+    const char *events[MODES];
+} changes[] = {
+    {CREATE, "/a", {"sync /new, show /a, sync /", "sync /new, show /a, remove /new, sync /"}},
+    {CREATE,
+     "/dir/n/m/f",
+     {"sync /dir/new/m/f, sync /dir/new/m, sync /dir/new, show /dir/n, sync /dir",
+      "sync /dir/new/m/f, sync /dir/new/m, sync /dir/new, show /dir/n, sync /dir"}},
+    {UPDATE,
+     "/dir/old",
+     {"sync /dir/new, show /dir/old, sync /dir", "sync /dir/new, show /dir/old, sync /dir"}},
+    {DELETE, "/dir/old", {"remove /dir/old, sync /dir", "remove /dir/old, sync /dir"}},
+    {DELETE, "/empty/", {"remove /empty, sync /", "remove /empty, sync /"}},
+};
+enum { CHANGES = sizeof changes / sizeof *changes };
+
+/* Each thing before what names it, and all of it before the answer. */
+START_TEST(order)
+{
+    fixture.store = open_store(_i, NULL);
+    for (size_t i = 0; i < CHANGES; i++) {
+        forget_events(0);
+        ck_assert_int_eq(result_of(changes[i].action, changes[i].path, "new"), STORE_DONE);
+        ck_assert_str_eq(events, changes[i].events[_i]);
+    }
+}
+END_TEST
+
+/* The text is the old one or the new one; before the visible step it is the old one. */
+static void check_state(const struct change *change, store_result result)
+{
+    const char *text = file_text(place("/root%s", change->path));
+    const char *old = change->action == CREATE ? "(none)" : "old";
+    const char *new = change->action == DELETE ? "(none)" : "new";
+    struct stat status;
+    if (strcmp(change->path, "/empty/") == 0)
+        ck_assert_int_eq(stat(place("/root/empty"), &status) == 0, result == STORE_IO);
+    else
+        ck_assert_str_eq(text, result == STORE_IO ? old : new);
+}
+
+/* Whichever sync fails: what has not become visible has not happened, and what has is unknown. */
+static int fail_each_sync(const struct change *change, int mode)
+{
+    int unknown = 0;
+    struct outcome outcome = {.result = STORE_IO};
+    for (int fail = 1; outcome.result != STORE_DONE; fail++) {
+        setup();
+        fixture.store = open_store(mode, NULL);
+        int descriptors = count_descriptors(), entries = count_entries();
+        forget_events(fail);
+        outcome = run(change->action, change->path, "new");
+        bool visible = atomic_load(&became_visible);
+        bool failed = atomic_load(&fail_at) == 0;
+        forget_events(0);
+        ck_assert_int_eq(count_descriptors(), descriptors);
+        if (failed) {
+            ck_assert_int_eq(outcome.result, visible ? STORE_OUTCOME_UNKNOWN : STORE_IO);
+            ck_assert_int_eq(outcome.error, EIO);
+            ck_assert_ptr_null(outcome.contents);
+            check_state(change, outcome.result);
+            unknown += visible;
+            ck_assert_int_le(fail, 8);
+        }
+        if (!visible)
+            ck_assert_int_eq(count_entries(), entries);
+        count_entries();
+        remove_root();
+    }
+    return unknown;
+}
+
+START_TEST(failures)
+{
+    remove_root();
+    for (size_t i = 0; i < CHANGES; i++)
+        ck_assert_int_eq(fail_each_sync(&changes[i], _i), 1);
+    setup();
+}
+END_TEST
+
+static void *create_tree(void *argument)
+{
+    store_result *result = argument;
+    *result = result_of(CREATE, "/x/y/f", "first");
+    return NULL;
+}
+
+/* While directories are visible and not yet durable, nobody is shown their file, and who puts
+ * another one into them makes them durable, too. */
+START_TEST(directories_not_yet_durable)
+{
+    pthread_t maker;
+    store_result made;
+    struct waiting_operation show;
+    fixture.store = open_store(_i, NULL);
+    atomic_store(&hold_root, true);
+    ck_assert_int_eq(pthread_create(&maker, NULL, create_tree, &made), 0);
+    sem_wait(&held);
+    prepare(&show, SHOW, "/x/y/f", NULL);
+    fixture.store->submit(fixture.store, &show.operation);
+    bool shown = show.done;
+    forget_events(0);
+    store_result beside = result_of(CREATE, "/x/y/g", "second");
+    char beside_events[sizeof events];
+    strcpy(beside_events, events);
+    forget_events(4);
+    store_result unsure = result_of(CREATE, "/x/y/h", "third");
+    forget_events(0);
+    sem_post(&gate);
+    pthread_join(maker, NULL);
+    await(&show);
+    ck_assert(!shown);
+    ck_assert_int_eq(beside, STORE_DONE);
+    ck_assert_str_eq(beside_events, _i == 0
+                                        ? "sync /x/y/new, show /x/y/g, sync /x/y, sync /x, sync /"
+                                        : "sync /x/y/new, show /x/y/g, remove /x/y/new, "
+                                          "sync /x/y, sync /x, sync /");
+    ck_assert_int_eq(unsure, STORE_OUTCOME_UNKNOWN);
+    ck_assert_int_eq(made, STORE_DONE);
+    ck_assert_int_eq(show.operation.result, STORE_DONE);
+    forget_events(0);
+    ck_assert_int_eq(result_of(CREATE, "/x/y/i", "fourth"), STORE_DONE);
+    ck_assert_ptr_null(strstr(events, "sync /x,"));
+}
+END_TEST
+
+START_TEST(nothing_is_synced)
+{
+    static const enum store_durability kinds[] = {STORE_DURABILITY_INTERVAL, STORE_DURABILITY_NONE};
+    fixture.store = open_store(0, &(struct store_fs_settings){.durability = kinds[_i]});
+    forget_events(0);
+    for (size_t i = 0; i < CHANGES; i++)
+        ck_assert_int_eq(result_of(changes[i].action, changes[i].path, "new"), STORE_DONE);
+    ck_assert_ptr_null(strstr(events, "sync"));
+}
+END_TEST
+
+static atomic_int syncs_of_all;
+static atomic_bool fail_all;
+
+int syncfs(int fd)
+{
+    (void)fd;
+    atomic_fetch_add(&syncs_of_all, 1);
+    if (!atomic_load(&fail_all))
+        return 0;
+    sem_post(&held);
+    errno = EIO;
+    return -1;
+}
+
+/* What changed since the last interval is written before the store is gone. */
+START_TEST(interval_ends_with_a_sync)
+{
+    struct store_fs_settings interval = {.durability = STORE_DURABILITY_INTERVAL};
+    fixture.store = open_store(0, &interval);
+    ck_assert_int_eq(result_of(SHOW, "/dir/old", NULL), STORE_DONE);
+    close_fixture();
+    ck_assert_int_eq(atomic_load(&syncs_of_all), 0);
+    fixture.store = open_store(0, &interval);
+    ck_assert_int_eq(result_of(DELETE, "/dir/old", NULL), STORE_DONE);
+    int before = atomic_load(&syncs_of_all);
+    close_fixture();
+    ck_assert_int_eq(before + (before == 0), atomic_load(&syncs_of_all));
+}
+END_TEST
+
+/* Once a second; when it fails a change says so, instead of being done. */
+START_TEST(interval_that_fails)
+{
+    struct store_fs_settings interval = {.durability = STORE_DURABILITY_INTERVAL};
+    fixture.store = open_store(0, &interval);
+    atomic_store(&fail_all, true);
+    struct outcome outcome = run(UPDATE, "/dir/old", "new");
+    sem_wait(&held);
+    for (int i = 0; outcome.result == STORE_DONE && i < 100000; i++)
+        outcome = run(UPDATE, "/dir/old", "new");
+    atomic_store(&fail_all, false);
+    ck_assert_int_eq(outcome.result, STORE_IO);
+    ck_assert_int_eq(outcome.error, EIO);
+    ck_assert_int_gt(atomic_load(&syncs_of_all), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("store_fs_sync");
+    TCase *tests = tcase_create("durability");
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, setup, remove_root);
+    tcase_add_loop_test(tests, order, 0, MODES);
+    tcase_add_loop_test(tests, failures, 0, MODES);
+    tcase_add_loop_test(tests, directories_not_yet_durable, 0, MODES);
+    tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
+    tcase_add_test(tests, interval_ends_with_a_sync);
+    tcase_add_test(tests, interval_that_fails);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
