@@ -10,7 +10,10 @@
  *     for (;;) {
  *         // read into buffer + used, used += n
  *         while ((status = sttp_parse_request(&parser, buffer + start, used - start, &size,
- * &request, &problem)) != STTP_NEED_MORE) { start += size;
+ *                                             &request, &problem)) != STTP_NEED_MORE) {
+ *             start += size;
+ *             // answer; behind STTP_END, STTP_ERR_LINE_TOO_LONG and STTP_ERR_HTTP nothing is
+ * parsed
  *             ...
  *         }
  *     }
@@ -35,14 +38,18 @@ typedef struct sttp_parser {
 
 /* Looks at `size` bytes at `data`, the first of which begins a request line.
  *
- *   STTP_OK         *request is filled, *consumed is the line's size.
- *   STTP_NEED_MORE  no whole line yet. *consumed is 0. Call again with the same bytes and more of
- * them. Where no more will come, any bytes that are there are an unfinished line: 300 with "-".
- *   STTP_END        an empty line, *consumed is its size: the session ends, read nothing behind it.
+ *   STTP_OK                 *request is filled, *consumed is the line's size.
+ *   STTP_NEED_MORE          no whole line yet. *consumed is 0. Call again with the same bytes and
+ *                           more of them. Where no more will come, any bytes that are there are an
+ *                           unfinished line: 300 with "-".
+ *   STTP_END                an empty line, *consumed is its size: the session ends, read nothing
+ *                           behind it.
  *   STTP_ERR_LINE_TOO_LONG  told as soon as the limit is reached, before the line's end came.
- * *consumed is 0; the input cannot be parsed further. STTP_ERR_HTTP   the first line is an HTTP
- * request. *consumed is the line's size; close after answering. another STTP_ERR_*  the line breaks
- * a rule. *consumed is its size; the next line can be parsed.
+ *                           *consumed is 0; the input cannot be parsed further.
+ *   STTP_ERR_HTTP           the first line is an HTTP request. *consumed is the line's size; close
+ *                           after answering.
+ *   another STTP_ERR_*      the line breaks a rule. *consumed is its size; the next line can be
+ *                           parsed.
  *
  * For every error *problem tells the rule, the place, and the echo for the answer; for
  * STTP_ERR_LINE_TOO_LONG the echo is "-". *request is unspecified unless STTP_OK is returned. */
@@ -58,7 +65,8 @@ STTP_API sttp_status sttp_parse_request(sttp_parser *parser, const char *data, s
  *   STTP_OK         *response is filled, *consumed is the size of status line and contents line.
  *   STTP_NEED_MORE  *consumed is 0. With `closed`, bytes that are there are a response cut short.
  *   STTP_ERR_*      not a response (60 to 65, or STTP_ERR_UTF8, STTP_ERR_CONTROL_CHARACTER).
- * *consumed is 0. The connection is of no more use: where the next response begins cannot be known.
+ *                   *consumed is 0. The connection is of no more use: where the next response
+ *                   begins cannot be known.
  *
  * A line may end with CR LF; the CR is dropped. Status line and contents must be valid UTF-8; the
  * status line holds no control character. An unknown code, a wrong phrase, a missing or a surplus

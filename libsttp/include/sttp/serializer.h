@@ -14,9 +14,9 @@ extern "C" {
  *
  *   STTP_OK          *size is the number of bytes written (no zero byte is added).
  *   STTP_ERR_BUFFER  `capacity` is too small; *size is what is needed; the buffer's bytes are
- * unspecified. `buffer` may be NULL where `capacity` is 0. STTP_ERR_*       the request breaks a
- * rule (24 to 44, or STTP_ERR_LINE_TOO_LONG), told in *problem where `problem` is not NULL. *size
- * is 0.
+ *                    unspecified. `buffer` may be NULL where `capacity` is 0.
+ *   STTP_ERR_*       the request breaks a rule (23 to 44, or STTP_ERR_LINE_TOO_LONG), told in
+ *                    *problem where `problem` is not NULL. *size is 0.
  *
  * STTP_MAX_REQUEST_LINE bytes are always enough. */
 STTP_API sttp_status sttp_serialize_request(const sttp_request *request, char *buffer,

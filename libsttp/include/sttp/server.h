@@ -3,8 +3,9 @@
  *
  *     static void handle(void *context, const sttp_request *request, sttp_reply *reply)
  *     {
- *         sttp_response response = {.code = STTP_CODE_OK, .echo = request->path, .contents =
- * STTP_SLICE("hello")}; sttp_reply_send(reply, &response);
+ *         sttp_response response = {.code = STTP_CODE_OK, .echo = request->path};
+ *         response.contents = STTP_SLICE("hello");
+ *         sttp_reply_send(reply, &response);
  *     }
  *
  *     sttp_server_options options = {.size = sizeof options, .handler = handle};
