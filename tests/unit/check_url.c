@@ -1,12 +1,8 @@
 /* URLs: docs/protocol.md, section 6. Every text that is parsed is a copy in memory of its exact
  * size, and so is every buffer, so that a sanitizer sees one byte too many. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
 #include <sttp/url.h>
+
+#include "core_support.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -57,7 +53,7 @@ static void assert_slice(sttp_slice got, const char *expected, const char *what)
 }
 
 /* Builds into a buffer of the exact size, and checks that one byte less is refused. */
-static char *build(const sttp_url *url, size_t *size)
+static char *build_url(const sttp_url *url, size_t *size)
 {
     size_t again;
     char *buffer;
@@ -145,7 +141,7 @@ START_TEST(test_good)
     assert_slice(p.url.socket, g->socket, "socket");
     assert_slice(p.url.path, g->path, "path");
     assert_slice(p.url.query, g->query, "query");
-    normal = build(&p.url, &size);
+    normal = build_url(&p.url, &size);
     assert_slice((sttp_slice){normal, size}, g->normal, "normal form");
     free(normal);
     release(&p);
@@ -271,7 +267,7 @@ START_TEST(test_ipv6_normal_form)
     snprintf(expected, sizeof expected, "sttp://[%s]/", ipv6_forms[_i][1]);
     p = parse(text, strlen(text));
     ck_assert_int_eq(p.status, STTP_OK);
-    normal = build(&p.url, &size);
+    normal = build_url(&p.url, &size);
     assert_slice((sttp_slice){normal, size}, expected, "normal form");
     free(normal);
     release(&p);
@@ -396,7 +392,7 @@ START_TEST(test_build_refuses)
 END_TEST
 
 /* Words that URLs are made of, glued together at random: most are nearly URLs, many are. */
-static size_t random_text(char *text, size_t capacity)
+static size_t random_url(uint64_t *random, char *text, size_t capacity)
 {
     static const char *const words[] = {
         "sttp://",  "sttps://", "sttp+unix:", "/", ":", "/a", "host",  "[::1]",   "[fe80::1%25",
@@ -404,8 +400,8 @@ static size_t random_text(char *text, size_t capacity)
         "\xd0\xb6", "%d0%b6",   "%3A",        ".", "0", "~",  "1.2.3", "::ffff:", "\\"};
     size_t size = 0;
 
-    for (int left = rand() % 8 + 1; left > 0; left--) {
-        const char *word = words[rand() % (size == 0 ? 3 : (int)COUNT(words))];
+    for (size_t left = random_below(random, 8) + 1; left > 0; left--) {
+        const char *word = words[random_below(random, size == 0 ? 3 : COUNT(words))];
 
         if (size + strlen(word) > capacity)
             break;
@@ -417,14 +413,12 @@ static size_t random_text(char *text, size_t capacity)
 
 START_TEST(test_round_trip)
 {
-    unsigned seed = (unsigned)time(NULL);
+    uint64_t random = random_seed();
     unsigned accepted = 0;
     char text[256];
 
-    printf("round trip: seed %u\n", seed);
-    srand(seed);
     for (int i = 0; i < 20000; i++) {
-        parsed first = parse(text, random_text(text, sizeof text));
+        parsed first = parse(text, random_url(&random, text, sizeof text));
         parsed second;
         size_t size;
         char *normal;
@@ -432,13 +426,13 @@ START_TEST(test_round_trip)
         ck_assert_uint_le(first.offset, first.size);
         if (first.status == STTP_OK) {
             accepted++;
-            normal = build(&first.url, &size);
+            normal = build_url(&first.url, &size);
             second = parse(normal, size);
             ck_assert_msg(second.status == STTP_OK && sttp_url_equal(&first.url, &second.url),
-                          "seed %u: \"%.*s\" became \"%.*s\"", seed, (int)first.size, first.text,
-                          (int)size, normal);
+                          "\"%.*s\" became \"%.*s\"", (int)first.size, first.text, (int)size,
+                          normal);
             free(normal);
-            normal = build(&second.url, &size);
+            normal = build_url(&second.url, &size);
             ck_assert(size == second.size && memcmp(normal, second.text, size) == 0);
             free(normal);
             release(&second);
