@@ -60,7 +60,7 @@ static int open_file(cli_output *output, const char *path)
     struct stat status;
     bool exists = stat(path, &status) == 0;
 
-    if (!exists && errno != ENOENT)
+    if (!exists && (errno != ENOENT || !*path))
         return -1;
     if (exists && !S_ISREG(status.st_mode))
         return open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);

@@ -534,6 +534,7 @@ class Output(CliTest):
     def test_place_that_cannot_be_written_stops_before_sending(self):
         server = self.naive(naive_servers.closes_after_each_answer)
         self.to(server, "-o", "/nonexistent/out", "create", "/a", "x", status=1)
+        self.to(server, "-o", "", "create", "/a", "x", status=1)
         self.assertEqual(server.connections, 0)
 
     def test_file_that_is_no_regular_file(self):
