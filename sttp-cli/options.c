@@ -261,7 +261,7 @@ static bool unknown_option(const char *argument, int letter)
     const char *names[OPTION_COUNT + 1];
     const char *near;
 
-    if (strncmp(argument, "--", 2) != 0)
+    if (letter != 0)
         return usage("unknown option -%c; put -- before a text that begins with -", letter);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         names[i] = entries[i].name;
@@ -281,14 +281,14 @@ static const struct option_entry *find_entry(int key)
     return NULL;
 }
 
-/* getopt_long has refused `argument`; `key` is what it was about, 0 for a long option that it does
- * not know. */
+/* getopt_long has refused an option. `key` is the one it was about, 0 for a long one that it does
+ * not know: that is `argument`. */
 static bool refused_option(const char *argument, int refusal, int key)
 {
     const struct option_entry *entry = find_entry(key);
 
     if (refusal == ':' && entry)
-        return usage("%s needs a value: %s", argument, entry->argument);
+        return usage("--%s needs a value: %s", entry->name, entry->argument);
     if (entry)
         return usage("--%s takes no value", entry->name);
     return unknown_option(argument, key);
@@ -335,6 +335,8 @@ static bool read_action(const char *word, bool alone, cli_options *options)
     options->action = sttp_action_from_name(cli_slice(word));
     if (options->action != STTP_ACTION_NONE)
         return true;
+    if (!*word)
+        return usage("the first argument is empty; it is an action, a URL or a path");
     if (is_target(word))
         return alone ? true
                      : usage("the action is missing before %s: create, show, list, update or "
