@@ -207,7 +207,6 @@ static bool set_family(cli_options *options, int family)
 
 static bool set_port(cli_options *options, const char *argument)
 {
-    options->has_server = true;
     if (!cli_parse_number(argument, 1, UINT16_MAX, &options->port))
         return usage("--port %s: give a number from 1 to 65535", argument);
     return true;
@@ -218,7 +217,6 @@ static bool set_option(cli_options *options, int key, const char *argument)
     switch (key) {
     case 'a':
         options->address = argument;
-        options->has_server = true;
         return true;
     case 'p':
         return set_port(options, argument);
@@ -315,7 +313,7 @@ static void make_getopt_tables(char *letters, struct option *names)
 
 static bool check_combination(const cli_options *options)
 {
-    if (options->socket_path && options->has_server)
+    if (options->socket_path && (options->address || options->port))
         return usage("--unix names the server, so --address and --port cannot; leave one out");
     if (options->batch && options->retries)
         return usage("--retry does not go with --batch, whose lines are sent without waiting for "
@@ -393,7 +391,7 @@ cli_parsed cli_options_parse(int argc, char **argv, cli_options *options)
     struct option names[OPTION_COUNT + 1];
     int key;
 
-    *options = (cli_options){.address = "localhost", .port = STTP_DEFAULT_PORT};
+    *options = (cli_options){0};
     clock_gettime(CLOCK_MONOTONIC, &options->started);
     make_getopt_tables(letters, names);
     opterr = 0;

@@ -15,9 +15,8 @@ typedef struct cli_options {
     const char *target; /* a URL or a path; NULL with --batch */
     const char *contents;
 
-    const char *address;
-    unsigned port;
-    bool has_server; /* --address or --port was given */
+    const char *address; /* NULL where it was not given */
+    unsigned port;       /* 0 where it was not given */
     const char *socket_path;
     int family;
     cli_resolve *resolve;

@@ -76,17 +76,32 @@ static bool prepare(const cli_options *options, const cli_target *target, char *
     return cli_contents_get(options->contents, buffer, &request->contents, result);
 }
 
+/* The options name the server of a bare path. With a URL they may say what it says; where they say
+ * something else, nobody knows which server is meant. */
+static bool check_options_agree(const cli_options *options, const cli_server *server,
+                                const sttp_url *url, cli_result *result)
+{
+    cli_server named = *server;
+
+    if (options->socket_path)
+        return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ARGUMENT,
+                        "a URL names its server itself: leave out --unix, or give a path alone");
+    if (options->address && !cli_server_from_options(options, &named, result))
+        return false;
+    named.port = server->port;
+    return ((!options->port || options->port == server->port) && cli_server_is(&named, url)) ||
+           cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ARGUMENT,
+                    "the URL names another server than the options: leave out --address and "
+                    "--port, or give a path alone");
+}
+
 static bool find_server(const cli_options *options, const cli_target *target, cli_server *server,
                         cli_result *result)
 {
     if (!target->from_url)
         return cli_server_from_options(options, server, result);
-    if (options->has_server || options->socket_path)
-        return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ARGUMENT,
-                        "a URL names its server itself: leave out %s, or give a path alone",
-                        options->socket_path ? "--unix" : "--address and --port");
     cli_server_from_url(&target->url, server);
-    return true;
+    return check_options_agree(options, server, &target->url, result);
 }
 
 static sttp_action default_action(const sttp_url *url)

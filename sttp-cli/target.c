@@ -120,16 +120,15 @@ void cli_server_from_url(const sttp_url *url, cli_server *server)
 
 /* Writes the server as a URL, so that one parser judges hosts wherever they come from. An IPv6
  * address may be given without its brackets, and then its zone behind a plain "%". */
-static int write_server_url(const cli_options *options, char *text, size_t capacity)
+static int write_server_url(const char *host, unsigned port, char *text, size_t capacity)
 {
-    const char *host = options->address;
     const char *colon = strchr(host, ':');
     size_t size = strcspn(host, "%");
 
     if (*host == '[' || !colon || !strchr(colon + 1, ':'))
-        return snprintf(text, capacity, "sttp://%s:%u/", host, options->port);
+        return snprintf(text, capacity, "sttp://%s:%u/", host, port);
     return snprintf(text, capacity, "sttp://[%.*s%s%s]:%u/", (int)size, host,
-                    host[size] ? "%25" : "", host[size] ? host + size + 1 : "", options->port);
+                    host[size] ? "%25" : "", host[size] ? host + size + 1 : "", port);
 }
 
 static bool server_from_socket(const char *path, cli_server *server, cli_result *result)
@@ -147,7 +146,8 @@ static bool server_from_socket(const char *path, cli_server *server, cli_result 
 
 bool cli_server_from_options(const cli_options *options, cli_server *server, cli_result *result)
 {
-    const char *host = options->address;
+    const char *host = options->address ? options->address : "localhost";
+    unsigned port = options->port ? options->port : STTP_DEFAULT_PORT;
     char text[STTP_MAX_HOST + 64];
     char buffer[sizeof text];
     char excerpt[CLI_EXCERPT];
@@ -162,7 +162,7 @@ bool cli_server_from_options(const cli_options *options, cli_server *server, cli
                         "--address %s: give a name or an address alone; a URL goes where the path "
                         "stands",
                         cli_excerpt(cli_slice(host), excerpt));
-    size = write_server_url(options, text, sizeof text);
+    size = write_server_url(host, port, text, sizeof text);
     if (size > 0 && (size_t)size < sizeof text)
         status =
             sttp_url_parse((sttp_slice){text, (size_t)size}, buffer, sizeof buffer, &url, NULL);

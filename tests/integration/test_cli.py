@@ -199,7 +199,6 @@ class Usage(CliTest):
                 (["--json", "-zq", "/a"], "unknown option -z"),
                 (["/a", "-vp"], "--port needs a value"),
                 (["/a", "--timeout"], "needs a value"),
-                (["", "/a"], "first argument is empty"),
                 (["--json=1", "/a"], "takes no value"),
                 (["--timeout", "3x", "/a"], "250ms"),
                 (["--timeout", "0", "/a"], "1ms"),
@@ -217,6 +216,10 @@ class Usage(CliTest):
                 (["--unix", "", "/a"], "1 to 107 bytes"),
                 (["--unix", "/s", "sttp://h/a"], "leave out --unix"),
                 (["-p", "1", "sttp://h/a"], "leave out --address"),
+                (["-p", "8080", "-a", "g", "sttp://h/a"], "leave out --address"),
+                (["-a", "localhost", "sttp+unix:/s:/a"], "leave out --address"),
+                (["-p", "1", "sttp+unix:/s:/a"], "leave out --address"),
+                (["", "/a"], "first argument is empty"),
                 (["--resolve", "host", "/a"], "HOST:PORT:ADDR"),
                 (["--resolve", "host:80:name", "/a"], "numeric"),
                 (["--resolve", "[::1:80:::1", "/a"], "HOST:PORT:ADDR"),
@@ -281,6 +284,11 @@ class Addresses(CliTest):
             run = self.cli("-a", address, "-p", self.port6, f"{self.base}/a")
             self.assertEqual(run.out, "six\n")
         self.assertEqual(self.cli(f"sttp://[::1]:{self.port6}{self.base}/a").out, "six\n")
+
+    def test_options_that_say_what_the_url_says(self):
+        url = f"sttp://[::1]:{self.port6}{self.create('a')}"
+        for options in (["-p", self.port6], ["-a", "::1"], ["-a", "[0::1]", "-p", self.port6]):
+            self.assertEqual(self.cli(*options, url).out, "text\n")
 
     def test_unix_socket(self):
         self.create("a", "local")
