@@ -18,7 +18,7 @@
 struct fs_root {
     int fd;
     bool walk;   /* the kernel has no openat2: component by component */
-    bool cached; /* it has RESOLVE_CACHED */
+    bool cached; /* it has RESOLVE_CACHED, and the file system keeps its promise */
 };
 
 /* A request's path, relative to the root: no slash at either end, "" for the root itself. */

@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int open_beneath(int base, const char *path, int flags, uint64_t resolve)
@@ -73,7 +75,7 @@ int fs_open(const struct fs_root *root, int base, const char *path, int flags)
 int fs_open_cached(const struct fs_root *root, const char *path, int flags)
 {
     if (root->cached && !root->walk)
-        return open_beneath(root->fd, path, flags, RESOLVE_CACHED);
+        return open_beneath(root->fd, path, flags, RESOLVE_CACHED | RESOLVE_NO_XDEV);
     errno = EAGAIN;
     return -1;
 }
@@ -86,13 +88,32 @@ static bool can_resolve(int root, uint64_t resolve)
     return fd != -1;
 }
 
+/* Whether to open a name that is in memory asks nobody: NFS, FUSE and the like ask a server even
+ * then, and wait for it. What is mounted below the root is not opened that way at all. */
+static bool opens_at_once(int root)
+{
+    struct statfs status;
+    if (fstatfs(root, &status) == -1)
+        return false;
+    switch ((uint32_t)status.f_type) {
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+        return true;
+    default:
+        return false;
+    }
+}
+
 int fs_root_open(struct fs_root *root, const char *docroot)
 {
     root->fd = open(docroot, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root->fd == -1)
         return errno;
     root->walk = !can_resolve(root->fd, 0);
-    root->cached = !root->walk && can_resolve(root->fd, RESOLVE_CACHED);
+    root->cached = !root->walk && opens_at_once(root->fd) && can_resolve(root->fd, RESOLVE_CACHED);
     return 0;
 }
 

@@ -98,7 +98,9 @@ bool fs_show_now(struct store_fs *fs, store_operation *operation)
     struct fs_path path;
     if (!fs_path_set(&path, operation->path))
         return false;
-    int fd = fs_open_cached(&fs->root, path.text, OPEN_TEXT);
+    /* To note the time of access may wait for the file system's journal. O_NOATIME is refused for a
+     * file of another user: the pool reads that. */
+    int fd = fs_open_cached(&fs->root, path.text, OPEN_TEXT | O_NOATIME);
     if (fd == -1) {
         operation->result = STORE_NOT_FOUND;
         return errno == ENOENT && is_absent_now(&fs->root, &path);

@@ -278,6 +278,41 @@ START_TEST(shows_at_once)
 }
 END_TEST
 
+/* A new time of access may have to wait for the disk: what is read at once leaves none. */
+START_TEST(shows_without_a_trace)
+{
+    struct timespec times[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1500000000}};
+    struct stat status;
+    put_file(place("/root/a"), "now");
+    open_mode(0);
+    if (!((struct store_fs *)fixture.store)->root.cached)
+        return;
+    ck_assert_str_eq(run(SHOW, "/a", NULL).contents, "now");
+    ck_assert_int_eq(utimensat(AT_FDCWD, place("/root/a"), times, 0), 0);
+    ck_assert_str_eq(run(SHOW, "/a", NULL).contents, "now");
+    ck_assert_int_eq(stat(place("/root/a"), &status), 0);
+    ck_assert_int_eq(status.st_atim.tv_sec, times[0].tv_sec);
+}
+END_TEST
+
+/* Only file systems that keep what they know in memory are read at once, and nothing that is
+ * mounted below the root. */
+START_TEST(only_own_memory_is_read_at_once)
+{
+    struct fs_root root;
+    ck_assert_int_eq(fs_root_open(&root, "/proc"), 0);
+    ck_assert(!root.cached);
+    fs_close(root.fd);
+    ck_assert_int_eq(fs_root_open(&root, "/"), 0);
+    root.cached = true;
+    struct stat above, below;
+    ck_assert(stat("/", &above) == 0 && stat("/dev/null", &below) == 0);
+    ck_assert(above.st_dev != below.st_dev);
+    ck_assert_int_eq(fs_open_cached(&root, "dev/null", O_PATH), -1);
+    fs_close(root.fd);
+}
+END_TEST
+
 /* A write that fails leaves the old state, and no directories. */
 START_TEST(failed_write)
 {
@@ -533,6 +568,8 @@ int main(void)
     TCase *once = tcase_create("once");
     tcase_add_checked_fixture(once, setup, remove_root);
     tcase_add_test(once, shows_at_once);
+    tcase_add_test(once, shows_without_a_trace);
+    tcase_add_test(once, only_own_memory_is_read_at_once);
     tcase_add_test(once, failed_interval);
     tcase_add_test(once, leftovers);
     tcase_add_test(once, cannot_open);
