@@ -59,6 +59,17 @@ static void add_request(sttp__text *text, const sttp_client *client)
     sttp__text_add(text, cut ? "..." : "");
 }
 
+/* What came of an answer that is not whole, so that a peer of another protocol can be told. */
+static void add_received(sttp__text *text, const sttp_client *client)
+{
+    sttp_slice received = sttp__input_bytes(&client->input);
+
+    if (received.size == 0)
+        return;
+    sttp__text_add(text, "; what came begins with ");
+    sttp__text_add_bytes(text, received);
+}
+
 sttp_status sttp__error_timeout(sttp_client *client, sttp_phase phase, const char *deadline)
 {
     sttp__text text = sttp__error_begin(client, STTP_ERR_TIMEOUT, phase, 0);
@@ -78,6 +89,8 @@ sttp_status sttp__error_timeout(sttp_client *client, sttp_phase phase, const cha
     sttp__text_add(&text, ": the ");
     sttp__text_add(&text, deadline);
     sttp__text_add(&text, " has passed");
+    if (phase == STTP_PHASE_RECEIVE)
+        add_received(&text, client);
     return sttp__error_end(client, &text);
 }
 
@@ -112,6 +125,8 @@ sttp_status sttp__error_lost(sttp_client *client)
         sttp__text_add(&text, ": ");
         sttp__text_add(&text, c->why);
     }
+    if (sent)
+        add_received(&text, client);
     return sttp__error_end(client, &text);
 }
 

@@ -426,6 +426,17 @@ class Answers(CliTest):
         run = self.to(self.naive(naive_servers.greets), "/a", status=52)
         self.assertIn("220 mail.example.org ESMTP", run.err)
 
+    def test_other_protocols_without_lines(self):
+        def alert(server, connection):  # what TLS says to a request
+            server.read_request(connection)
+            connection.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+
+        run = self.to(self.naive(alert), "/a", status=56)
+        self.assertIn(r'what came begins with "\x15\x03\x01\x00\x02\x02F"', run.err)
+        server = self.naive(naive_servers.answers(b"login: "))
+        run = self.to(server, "--timeout", "200ms", "/a", status=28)
+        self.assertIn('what came begins with "login: "', run.err)
+
     def test_server_closes_without_answer(self):
         server = self.naive(naive_servers.closes_without_answer)
         self.to(server, "/a", status=52)
