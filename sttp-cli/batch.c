@@ -136,6 +136,9 @@ static bool read_action(sttp_slice word, cli_result *result)
     const char *near = cli_nearest_action(word);
     char excerpt[CLI_EXCERPT];
 
+    if (word.size == 0)
+        return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ACTION,
+                        "the line begins with a space; the form is ACTION PATH [CONTENTS]");
     result->action = sttp_action_from_name(word);
     if (result->action != STTP_ACTION_NONE)
         return true;
@@ -179,7 +182,8 @@ static bool read_target(batch *b, sttp_slice word, cli_target *target, cli_resul
         return false;
     if (target->from_url && !cli_server_is(&b->server, &target->url))
         return cli_fail(result, CLI_EXIT_URL, STTP_ERR_ARGUMENT,
-                        "%s: a batch has one server, and this is another",
+                        "%s: a batch has one server, and this is another; --address and --port "
+                        "or --unix name it",
                         cli_excerpt(word, excerpt));
     return cli_target_check(target, result->action, result);
 }

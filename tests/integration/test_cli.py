@@ -714,13 +714,14 @@ class Batches(CliTest):
         lines = (f"CREATE {p}/a one\nshwo {p}/a\nSHOW\nSHOW {p}/a x\nCREATE {p}/b\n"
                  f"CREATE {p}/b \x01\nCREATE {p}/b {'x' * 161}\nSHOW {p}/{'n' * 33}\n"
                  f"SHOW http://h/a\nSHOW {p}//a\nLIST {p}?limit=0\nSHOW {p}/\udcff\n"
-                 f"{'x' * 200000}\nSHOW {p}/a\n")
+                 f"{'x' * 200000}\nSHOW {p}/a\n SHOW {p}/a\n")
         results = self.batch(lines, status=2)
         self.assertEqual([result[:2] for result in results], [
             ["1", f"100 {p}/a CREATED"], ["2", "error 2"], ["3", "error 2"], ["4", "error 2"],
             ["5", "error 2"], ["6", "error 2"], ["7", "error 2"], ["8", "error 31"],
             ["9", "error 3"], ["10", "error 2"], ["11", "error 2"], ["12", "error 2"],
-            ["13", "error 2"], ["14", f"200 {p}/a OK"]])
+            ["13", "error 2"], ["14", f"200 {p}/a OK"], ["15", "error 2"]])
+        self.assertIn("begins with a space", results[14][2])
         self.assertIn("did you mean show", results[1][2])
         self.assertIn("161 characters, 1 over", results[6][2])
 
@@ -743,7 +744,7 @@ class Batches(CliTest):
         self.assertEqual(results[0], ["1", f"200 {path} OK", "text"])
         self.assertEqual([result[1] for result in results[1:]], ["error 3"] * 3)
         for result in results[1:]:
-            self.assertIn("one server", result[2])
+            self.assertIn("--address and --port or --unix name it", result[2])
 
     def test_ten_thousand_lines(self):
         p = self.base
