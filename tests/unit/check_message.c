@@ -231,6 +231,7 @@ START_TEST(path_rules)
         {STTP_ACTION_SHOW, "", STTP_ERR_TARGET_MISSING, 0},
         {STTP_ACTION_SHOW, "sttp://h/a", STTP_ERR_TARGET_URL, 0},
         {STTP_ACTION_SHOW, "STTPS://H/a", STTP_ERR_TARGET_URL, 0},
+        {STTP_ACTION_SHOW, "sttp://", STTP_ERR_TARGET_URL, 0},
         {STTP_ACTION_SHOW, "sttp+unix:/s:/a", STTP_ERR_PATH_RELATIVE, 0},
         {STTP_ACTION_SHOW, "http://h/a", STTP_ERR_PATH_RELATIVE, 0},
         {STTP_ACTION_SHOW, "sttp:/", STTP_ERR_PATH_RELATIVE, 0},
@@ -274,11 +275,17 @@ END_TEST
 static sttp_status check_length(sttp_action action, const char *before, const char *unit,
                                 size_t count, const char *after)
 {
+    struct guarded guarded = guarded_create(4096);
     char path[4096], middle[2048];
+    size_t size =
+        (size_t)snprintf(path, sizeof(path), "%s%s%s", before, repeat(middle, unit, count), after);
+    sttp_status status;
 
-    snprintf(path, sizeof(path), "%s%s%s", before, repeat(middle, unit, count), after);
     problem = (sttp_problem){.status = STTP_OK};
-    return sttp_check_path(action, slice_of(path), &problem);
+    status =
+        sttp_check_path(action, (sttp_slice){guarded_copy(&guarded, path, size), size}, &problem);
+    guarded_destroy(&guarded);
+    return status;
 }
 
 START_TEST(path_lengths)
