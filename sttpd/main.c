@@ -72,7 +72,7 @@ static void set_give_up(struct sttpd *sttpd, uint64_t milliseconds)
  * connections than leave the storage what it needs. */
 static void fit_descriptor_limit(struct sttpd *sttpd)
 {
-    uint64_t besides = sttpd->options.storage_threads + DESCRIPTORS_BESIDES;
+    uint64_t besides = sttpd->options.storage_threads * STORE_FS_DESCRIPTORS + DESCRIPTORS_BESIDES;
     uint64_t wanted = sttpd->options.max_connections + besides;
     uint64_t connections;
     struct rlimit limit;

@@ -17,6 +17,9 @@ enum store_durability {
     STORE_DURABILITY_NONE        /* a crash of the server; the kernel writes when it likes */
 };
 
+/* Descriptors that an operation has open at once, at most; the store has one besides. */
+enum { STORE_FS_DESCRIPTORS = 5 };
+
 /* Zero stands for the default in every field but `docroot`. What it points to is copied. */
 struct store_fs_settings {
     const char *docroot;

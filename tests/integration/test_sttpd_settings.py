@@ -281,6 +281,12 @@ def test_few_open_files_leave_room_for_storage():
             assert read_line(connections[-1]) == expected
 
 
+def test_every_storage_thread_has_its_open_files():
+    """A change that makes directories has five of them."""
+    with Server("--storage-threads", "64", wrapper=["prlimit", "--nofile=1000"]) as server:
+        server.wait_log(r" warning max_connections is 552, not 10000: the limit of open files is 1000")
+
+
 def test_closed_standard_descriptors():
     """The log must not go to a connection that got descriptor 2."""
     with temporary_directory() as directory:

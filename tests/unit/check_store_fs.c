@@ -353,7 +353,8 @@ START_TEST(few_descriptors)
     struct rlimit before, few;
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
     int failures = 0;
-    for (int left = 0; left < 6; left++) {
+    for (int left = 0; left <= STORE_FS_DESCRIPTORS; left++) {
+        int failed_before = failures;
         few = before;
         few.rlim_cur = (rlim_t)(lowest + left);
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
@@ -366,6 +367,7 @@ START_TEST(few_descriptors)
         ck_assert(updated == STORE_DONE || updated == STORE_NO_DESCRIPTORS);
         ck_assert(listed == STORE_DONE || listed == STORE_NO_DESCRIPTORS);
         failures += (created != STORE_DONE) + (updated != STORE_DONE) + (listed != STORE_DONE);
+        ck_assert_int_eq(left == STORE_FS_DESCRIPTORS, failures == failed_before);
         ck_assert_str_eq(file_text(place("/root/old")), "old");
         if (created != STORE_DONE)
             continue;
