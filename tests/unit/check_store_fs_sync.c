@@ -5,6 +5,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "store_support.h"
 
@@ -191,6 +192,46 @@ START_TEST(failures)
 }
 END_TEST
 
+/* The change that the next read at once finds in its way. */
+static struct waiting_operation *overtaker;
+
+ssize_t preadv2(int fd, const struct iovec *room, int count, off_t offset, int flags)
+{
+    struct waiting_operation *change = overtaker;
+    overtaker = NULL;
+    if (change != NULL) {
+        atomic_store(&hold_root, true);
+        fixture.store->submit(fixture.store, &change->operation);
+        sem_wait(&held);
+    }
+    return syscall(SYS_preadv2, fd, room, count, (long)offset, 0L, flags);
+}
+
+/* A change begins while a read that waits for nobody is under way, and is visible to it. */
+START_TEST(not_yet_durable_is_not_shown)
+{
+    struct waiting_operation change, show;
+    put_file(place("/root/a"), "old");
+    fixture.store = open_store(0, NULL);
+    if (!((struct store_fs *)fixture.store)->root.cached)
+        return;
+    prepare(&change, UPDATE, "/a", "new");
+    prepare(&show, SHOW, "/a", NULL);
+    ck_assert_str_eq(run(SHOW, "/a", NULL).contents, "old");
+    overtaker = &change;
+    fixture.store->submit(fixture.store, &show.operation);
+    bool at_once = show.done;
+    sem_post(&gate);
+    await(&change);
+    await(&show);
+    ck_assert_ptr_null(overtaker);
+    ck_assert(!at_once);
+    ck_assert_int_eq(change.operation.result, STORE_DONE);
+    ck_assert_int_eq(show.operation.result, STORE_DONE);
+    ck_assert_mem_eq(show.operation.contents.data, "new", 3);
+}
+END_TEST
+
 static void *create_tree(void *argument)
 {
     store_result *result = argument;
@@ -303,6 +344,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, remove_root);
     tcase_add_loop_test(tests, order, 0, MODES);
     tcase_add_loop_test(tests, failures, 0, MODES);
+    tcase_add_test(tests, not_yet_durable_is_not_shown);
     tcase_add_loop_test(tests, directories_not_yet_durable, 0, MODES);
     tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
     tcase_add_test(tests, interval_ends_with_a_sync);
