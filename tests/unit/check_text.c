@@ -1,10 +1,7 @@
-/* Characters and words as people see them: sttp_next_char, sttp_char_is_unsafe, sttp_word_distance.
- */
-#include <check.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <sttp/message.h>
+/* Characters, words and lines as people see them: sttp_next_char, sttp_char_is_unsafe,
+ * sttp_word_distance, and the lines that errors of the client are made of. */
+#include "core_support.h"
+#include "libsttp/src/text.h"
 
 static const struct {
     const char *bytes;
@@ -82,18 +79,82 @@ START_TEST(word_distance)
 }
 END_TEST
 
+static const char whole_line[] = "18446744073709551615 ms? \xd0\xb6?\xf0\x9f\x98\x80, after 10.0 s"
+                                 " ?\"a\\n\\r\\x00\\xd0\\x22\\x5c\"";
+
+static size_t write_line(char *buffer, size_t capacity)
+{
+    sttp__text line = sttp__text_begin(buffer, capacity);
+
+    sttp__text_add_number(&line, UINT64_MAX);
+    sttp__text_add(&line, " ms\n \xd0\xb6\xff");
+    sttp__text_add_slice(&line, STTP_SLICE("\xf0\x9f\x98\x80, after "));
+    sttp__text_add_duration(&line, 10049000);
+    sttp__text_add_slice(&line, (sttp_slice){" \xd0\xb6", 2}); /* half of a character */
+    sttp__text_add_bytes(&line, STTP_SLICE("a\n\r\0\xd0\"\\"));
+    return line.size;
+}
+
+/* What does not fit is cut between two characters, and nothing comes behind the cut. */
+START_TEST(lines_are_cut)
+{
+    struct guarded guarded = guarded_create(sizeof whole_line);
+    size_t capacity;
+
+    for (capacity = 1; capacity <= sizeof whole_line; capacity++) {
+        char *buffer = guarded.memory + guarded.usable - capacity;
+        size_t size = write_line(buffer, capacity);
+
+        ck_assert_uint_lt(size, capacity);
+        ck_assert_uint_eq(strlen(buffer), size);
+        ck_assert_msg(memcmp(buffer, whole_line, size) == 0, "%s", buffer);
+        ck_assert_uint_ne(sttp_count_chars((sttp_slice){buffer, size}), SIZE_MAX);
+    }
+    ck_assert_str_eq(guarded.memory + guarded.usable - sizeof whole_line, whole_line);
+    guarded_destroy(&guarded);
+}
+END_TEST
+
+START_TEST(durations_and_numbers)
+{
+    char buffer[64];
+    sttp__text line = sttp__text_begin(buffer, sizeof buffer);
+
+    sttp__text_add_number(&line, 0);
+    sttp__text_add(&line, ", ");
+    sttp__text_add_duration(&line, 9999999);
+    sttp__text_add(&line, ", ");
+    sttp__text_add_duration(&line, 61950000);
+    ck_assert_str_eq(buffer, "0, 9999 ms, 61.9 s");
+}
+END_TEST
+
+START_TEST(long_bytes_are_cut)
+{
+    char buffer[128];
+    char bytes[62];
+    sttp__text line = sttp__text_begin(buffer, sizeof buffer);
+
+    sttp__text_add_bytes(&line, (sttp_slice){repeat(bytes, "x", 60), 60});
+    ck_assert_uint_eq(line.size, 62);
+    line = sttp__text_begin(buffer, sizeof buffer);
+    sttp__text_add_bytes(&line, (sttp_slice){repeat(bytes, "x", 61), 61});
+    ck_assert_uint_eq(line.size, 65);
+    ck_assert_str_eq(buffer + 60, "x...\"");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("text");
     TCase *tests = tcase_create("text");
-    SRunner *runner = srunner_create(suite);
 
     tcase_add_loop_test(tests, next_char, 0, (int)(sizeof characters / sizeof *characters));
     tcase_add_test(tests, unsafe_characters);
     tcase_add_test(tests, word_distance);
+    tcase_add_test(tests, lines_are_cut);
+    tcase_add_test(tests, durations_and_numbers);
+    tcase_add_test(tests, long_bytes_are_cut);
     suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }
