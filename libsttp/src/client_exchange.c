@@ -59,20 +59,20 @@ static sttp_status read_once(sttp_client *client)
     return STTP_OK;
 }
 
-/* Waits for the end of the connection where it is likely, and says whether something came: the
- * connection's second request is a change, and it is not known yet whether the peer closes after
- * one answer. Such a peer's end of file travels right behind its answer: a moment's patience spares
- * the change from being sent into a closing connection. */
-static bool settle(sttp_client *client)
+/* Waits for the end of the connection where it is likely, and says whether it did: then it is worth
+ * a read. It is likely where the connection's second request is a change and it is not known yet
+ * whether the peer closes after one answer. Such a peer's end of file travels right behind its
+ * answer: a moment's patience spares the change from being sent into a closing connection. */
+static bool settle(const sttp_client *client)
 {
     const sttp__connection *c = &client->connection;
     uint64_t until = c->answered_at + SETTLE_TIME;
 
     if (c->answers != 1 || client->keeps_open || sttp__queue_oldest_sent(&client->queue) ||
-        !sttp_action_is_change(sttp__queue_at(&client->queue, 0)->action))
+        !sttp_action_is_change(sttp__queue_at(&client->queue, 0)->action) || sttp__now() >= until)
         return false;
-    return sttp__wait(c->fd, c->read_wants,
-                      until < client->deadline.at ? until : client->deadline.at);
+    sttp__wait(c->fd, c->read_wants, until < client->deadline.at ? until : client->deadline.at);
+    return true;
 }
 
 static void trace_sent(const sttp_client *client, size_t from)
@@ -185,34 +185,45 @@ static sttp_status take_answer(sttp_client *client, sttp_response *response)
     return STTP_OK;
 }
 
-static sttp_status wait_for_peer(sttp_client *client)
+static void wait_for_peer(sttp_client *client)
 {
     sttp__connection *c = &client->connection;
 
-    if (!sttp__wait(c->fd, (short)(c->read_wants | c->write_wants), client->deadline.at))
-        return sttp__error_timeout(client, STTP_PHASE_RECEIVE, client->deadline.name);
+    sttp__wait(c->fd, (short)(c->read_wants | c->write_wants), client->deadline.at);
     c->read_wants = 0;
     c->write_wants = 0;
-    return STTP_OK;
 }
 
+static sttp_status late_answer(sttp_client *client)
+{
+    bool sent = sttp__queue_oldest_sent(&client->queue);
+
+    return sttp__error_timeout(client, sent ? STTP_PHASE_RECEIVE : STTP_PHASE_SEND,
+                               client->deadline.name);
+}
+
+/* When the deadline has passed, what came in time is still read, once, and nothing more is sent. */
 static sttp_status converse(sttp_client *client, sttp_response *response)
 {
     sttp__connection *c = &client->connection;
+    bool late = false;
 
     for (;;) {
         sttp_status status = take_answer(client, response);
 
         if (status != STTP_NEED_MORE)
             return status;
+        if (late)
+            return late_answer(client);
+        late = sttp__now() >= client->deadline.at;
         if (c->read_wants == 0 || settle(client)) {
             status = read_once(client);
-        } else {
+        } else if (!late) {
             status = send_lines(client);
             if (status == STTP_OK)
-                status = wait_for_peer(client);
+                wait_for_peer(client);
         }
-        if (status != STTP_OK)
+        if (status != STTP_OK && status != STTP_NEED_MORE)
             return status;
     }
 }

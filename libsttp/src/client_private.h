@@ -144,7 +144,8 @@ void sttp__input_shrink(sttp__input *input);
 
 /* client_wait.c */
 uint64_t sttp__now(void);
-/* Waits until `fd` is ready for `events`; false where `until` came first. */
+/* Waits until `fd` is ready for `events`; false where `until` came first, also where that was
+ * before the call: a peer that always has something ready must not hold up a deadline. */
 bool sttp__wait(int fd, short events, uint64_t until);
 /* Whole milliseconds from now to `until`, rounded up, as poll takes them. */
 int sttp__poll_timeout(uint64_t until);

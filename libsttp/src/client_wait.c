@@ -24,10 +24,9 @@ int sttp__poll_timeout(uint64_t until)
 bool sttp__wait(int fd, short events, uint64_t until)
 {
     struct pollfd entry = {.fd = fd, .events = events};
-    int ready;
+    int ready = 0;
 
-    do {
+    while (ready <= 0 && sttp__now() < until)
         ready = poll(&entry, 1, sttp__poll_timeout(until));
-    } while (ready <= 0 && sttp__now() < until);
     return ready > 0;
 }

@@ -1,4 +1,6 @@
 /* The blocking client's way to a server: deadlines, addresses, sockets, transports. */
+#include <sched.h>
+
 #include "client_assert.h"
 
 /* --- Deadlines ----------------------------------------------------------------------------------
@@ -61,6 +63,57 @@ START_TEST(test_total_timeout)
     assert_contains(error.text, "the total timeout has passed");
     error = assert_fails(client, STTP_ACTION_CREATE, "/b", STTP_ERR_TIMEOUT);
     ck_assert_int_eq(error.phase, STTP_PHASE_CONNECT);
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
+/* The time is over while the connection is fine: nothing is sent that could not be waited for. */
+START_TEST(test_nothing_sent_too_late)
+{
+    static const step steps[] = {{STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /a\n"},
+                                 {STEP_WRITE, "200 /a OK\nx\n"},
+                                 {STEP_AWAIT_CLOSE, 0},
+                                 {STEP_END, 0}};
+    double began = seconds();
+    sttp_error error;
+    sttp_client *client;
+    peer p;
+
+    peer_start(&p, steps);
+    client = make((sttp_client_options){.port = p.port, .total_timeout_ms = 400});
+    assert_shows(client, "/a", "x");
+    while (seconds() - began < 1)
+        sched_yield();
+    error = assert_fails(client, STTP_ACTION_CREATE, "/a", STTP_ERR_TIMEOUT);
+    ck_assert_int_eq(error.phase, STTP_PHASE_SEND);
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
+/* A byte now and then does not buy time. */
+START_TEST(test_endless_answer_timeout)
+{
+    static const step steps[] = {{STEP_ACCEPT, 0},
+                                 {STEP_READ, "H"},
+                                 {STEP_WRITE, "h"},
+                                 {STEP_READ, "LIST /\n"},
+                                 {STEP_WRITE, "200 / OK\n"},
+                                 {STEP_FLOOD, "name, name, name, "},
+                                 {STEP_END, 0}};
+    scrambler s = {.key = 3, .at_once = 1};
+    const sttp_transport transport = scrambling(&s);
+    sttp_client *client;
+    sttp_error error;
+    peer p;
+
+    peer_start_on(&p, listening_socket("127.0.0.1", 0), steps, s.key);
+    client = make((sttp_client_options){
+        .port = port_of(p.listener), .transport = &transport, .request_timeout_ms = 300});
+    error = assert_fails(client, STTP_ACTION_LIST, "/", STTP_ERR_TIMEOUT);
+    ck_assert_int_eq(error.phase, STTP_PHASE_RECEIVE);
     peer_finish(&p);
     sttp_client_destroy(client);
 }
@@ -391,6 +444,31 @@ START_TEST(test_handshake_timeout)
 }
 END_TEST
 
+static int handshake_without_end(void *session, short *wants)
+{
+    (void)session;
+    *wants = POLLOUT; /* as it always is */
+    return -1;
+}
+
+START_TEST(test_endless_handshake_timeout)
+{
+    scrambler s = {.key = 1, .at_once = 8};
+    sttp_transport transport = scrambling(&s);
+    int listener = listening_socket("127.0.0.1", 0);
+    sttp_client *client;
+    sttp_error error;
+
+    transport.handshake = handshake_without_end;
+    client = make((sttp_client_options){
+        .port = port_of(listener), .transport = &transport, .connect_timeout_ms = 60});
+    error = assert_fails(client, STTP_ACTION_CREATE, "/a", STTP_ERR_TIMEOUT);
+    ck_assert_int_eq(error.phase, STTP_PHASE_HANDSHAKE);
+    sttp_client_destroy(client);
+    close(listener);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("client_connect");
@@ -401,6 +479,8 @@ int main(void)
     tcase_add_test(deadlines, test_connect_timeout);
     tcase_add_test(deadlines, test_request_timeout);
     tcase_add_test(deadlines, test_total_timeout);
+    tcase_add_test(deadlines, test_nothing_sent_too_late);
+    tcase_add_test(deadlines, test_endless_answer_timeout);
     tcase_add_test(connecting, test_localhost_by_name);
     tcase_add_test(connecting, test_no_such_host);
     tcase_add_test(connecting, test_refused_everywhere);
@@ -414,5 +494,6 @@ int main(void)
     tcase_add_test(transport, test_transport);
     tcase_add_test(transport, test_change_waits_for_the_end);
     tcase_add_test(transport, test_handshake_timeout);
+    tcase_add_test(transport, test_endless_handshake_timeout);
     return run_suite(suite);
 }
