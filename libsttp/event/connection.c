@@ -11,7 +11,7 @@
  * The amount of work in one run is bounded; what is left is done after the other connections had
  * their turn. A connection that waits for bytes owns no buffer. */
 #include <errno.h>
-#include <limits.h>
+#include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -123,6 +123,13 @@ static void receive(struct sttp__connection *connection)
 
 /* ---- flush ---- */
 
+/* Bytes that were given to the socket and that the peer has not acknowledged. */
+static int count_untaken(const struct sttp__connection *connection)
+{
+    int bytes = 0;
+    return ioctl(socket_of(connection), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
 static void flush(struct sttp__connection *connection)
 {
     if (connection->output.size == 0 || connection->socket_full || connection->failed)
@@ -134,6 +141,21 @@ static void flush(struct sttp__connection *connection)
     else if (sent < 0 && errno != EAGAIN && errno != EINTR)
         sttp__connection_fail(connection, STTP_CLOSE_RESET, errno);
     connection->socket_full = connection->output.size > 0;
+    if (connection->socket_full)
+        connection->untaken = count_untaken(connection);
+}
+
+/* A socket is writable again only when much of its queue is gone: a slow peer can take bytes for
+ * longer than the timeout before that. */
+static void expire_send(struct sttp__connection *connection)
+{
+    int untaken = count_untaken(connection);
+    if (untaken >= connection->untaken) {
+        sttp__connection_reset(connection, STTP_CLOSE_SEND_TIMEOUT);
+        return;
+    }
+    connection->untaken = untaken;
+    sttp__worker_set_timeout(connection, STTP__TIMEOUT_SEND, true);
 }
 
 /* ---- linger ---- */
@@ -365,7 +387,7 @@ void sttp__connection_expire(struct sttp__connection *connection)
         sttp__connection_run(connection, false);
         break;
     case STTP__TIMEOUT_SEND:
-        sttp__connection_reset(connection, STTP_CLOSE_SEND_TIMEOUT);
+        expire_send(connection);
         break;
     default:
         sttp__connection_close(connection, connection->reason);

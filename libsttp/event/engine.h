@@ -107,6 +107,7 @@ struct sttp__connection {
     struct sttp__output output;
     size_t waiting; /* bytes of answers that wait for earlier ones */
     int last_bytes; /* what is still to be read of a stopping server's connection */
+    int untaken;    /* bytes that the peer had not taken when the socket was full last */
     int failure;    /* errno, for the notice */
 
     enum sttp__state state;

@@ -59,6 +59,13 @@ START_TEST(test_request_timeout_not_while_held_back)
 }
 END_TEST
 
+static double seconds_of(clockid_t id)
+{
+    struct timespec time;
+    clock_gettime(id, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
 static int slow_client(struct fixture *fixture)
 {
     int size = 4096;
@@ -90,6 +97,30 @@ START_TEST(test_send_timeout)
     ck_assert_int_lt(got, 0);
     ck_assert_int_eq(errno, ECONNRESET);
     close(fd);
+    stop(fixture);
+}
+END_TEST
+
+/* A peer that takes a little now and then is slow, not gone, though the socket stays full. The pace
+ * is that of another connection. */
+START_TEST(test_slow_is_not_gone)
+{
+    enum { SEND_TIMEOUT = 300, PIECE = 512, ROUNDS = 20 };
+    struct fixture *fixture = start((sttp_server_options){.send_timeout = SEND_TIMEOUT});
+    int fd = slow_client(fixture);
+    int other = client(fixture);
+    ask_for_big(fd, 20);
+    double end = seconds_of(CLOCK_MONOTONIC) + 4 * SEND_TIMEOUT / 1000.0;
+    while (seconds_of(CLOCK_MONOTONIC) < end) {
+        char piece[PIECE];
+        ck_assert_int_gt(recv(fd, piece, sizeof piece, 0), 0);
+        for (int i = 0; i < ROUNDS; i++)
+            round_trip(other);
+    }
+    ck_assert_uint_eq(current(fixture, &fixture->reasons[STTP_CLOSE_SEND_TIMEOUT]), 0);
+    wait_reason(fixture, STTP_CLOSE_SEND_TIMEOUT, 1);
+    close(fd);
+    close(other);
     stop(fixture);
 }
 END_TEST
@@ -175,13 +206,6 @@ START_TEST(test_max_unsent_of_waiting_answers)
 }
 END_TEST
 
-static double seconds_of(clockid_t id)
-{
-    struct timespec time;
-    clock_gettime(id, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 /* Bytes that must wait in the kernel do not keep the worker busy. */
 START_TEST(test_no_spinning)
 {
@@ -214,6 +238,7 @@ static Suite *timeouts_suite(void)
     tcase_add_test(time, test_request_timeout);
     tcase_add_test(time, test_request_timeout_not_while_held_back);
     tcase_add_test(time, test_send_timeout);
+    tcase_add_test(time, test_slow_is_not_gone);
     suite_add_tcase(suite, time);
     TCase *pressure = tcase_create("pressure");
     tcase_set_timeout(pressure, 60);
