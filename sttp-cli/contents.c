@@ -1,6 +1,7 @@
 #include "contents.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,7 +16,9 @@ static bool read_input(char *buffer, size_t *size, cli_result *result)
 
         if (count == 0)
             return true;
-        if (count < 0 && errno != EINTR)
+        if (count < 0 && errno == EAGAIN) /* another program made the shared input so */
+            poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, -1);
+        else if (count < 0 && errno != EINTR)
             return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_SYSTEM,
                             "cannot read the contents from standard input: %s", strerror(errno));
         if (count > 0)

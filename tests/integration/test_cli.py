@@ -143,6 +143,19 @@ class Contents(CliTest):
         self.here("update", path, "-", stdin="grün".encode())
         self.assertEqual(self.here(path).out, "grün\n")
 
+    def test_input_that_does_not_block(self):
+        reader, writer = os.pipe()
+        self.stack.callback(os.close, reader)
+        with os.fdopen(writer, "wb") as source:
+            os.set_blocking(reader, False)
+            run = self.start("-a", "127.0.0.1", "-p", self.port, "create", f"{self.base}/a",
+                             stdin=reader)
+            with self.assertRaises(subprocess.TimeoutExpired):  # it waits for what is to come
+                run.wait(0.3)
+            source.write(b"late\n")
+        self.assertEqual(run.wait(60), 0)
+        self.assertEqual(self.here(f"{self.base}/a").out, "late\n")
+
     def test_empty_input_is_empty_text_only_where_asked_for(self):
         path = f"{self.base}/a"
         run = self.here("create", path, status=2)
