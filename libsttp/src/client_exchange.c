@@ -158,10 +158,12 @@ static void after_answer(sttp_client *client)
         sttp__queue_rewind(&client->queue, STTP_ERR_EMPTY_ANSWER);
 }
 
-/* Reads one answer from the buffer. STTP_NEED_MORE where it is not all there. */
+/* Reads one answer from the buffer. STTP_NEED_MORE where it is not all there. Only a peer that
+ * closed in good order may have left out a contents line: a connection that broke has lost it. */
 static sttp_status take_answer(sttp_client *client, sttp_response *response)
 {
     sttp_slice bytes = unread(client);
+    bool closed = client->connection.ended && !client->connection.failed;
     sttp_status status = STTP_NEED_MORE;
     sttp_problem problem;
     size_t size;
@@ -170,7 +172,7 @@ static sttp_status take_answer(sttp_client *client, sttp_response *response)
         return sttp__error_unasked(client);
     if (bytes.size > 0)
         status = sttp_parse_response(&client->parser, bytes.data, bytes.size, client->max_contents,
-                                     client->connection.ended, &size, response, &problem);
+                                     closed, &size, response, &problem);
     if (status == STTP_NEED_MORE)
         return client->connection.ended ? sttp__error_lost(client) : STTP_NEED_MORE;
     if (status != STTP_OK)

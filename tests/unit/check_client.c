@@ -219,19 +219,23 @@ static const struct bad_answer {
     const char *answer;
     sttp_status status;
     const char *text;
+    step_kind end;
 } bad_answers[] = {
     {"HTTP/1.1 400 Bad Request\r\n\r\n", STTP_ERR_BAD_ANSWER,
-     "is no STTP server; it answered: \"HTTP/1.1 400 Bad Request\\r\\n\\r\\n\""},
-    {"\x16\x03\x01\x1b[2J\n", STTP_ERR_BAD_ANSWER, "\"\\x16\\x03\\x01\\x1b[2J\\n\""},
-    {"200 /b OK\nx\n", STTP_ERR_WRONG_ANSWER, "SHOW /a with a response that speaks of \"/b\""},
-    {"410 /a PATH NOT FOUND\n", STTP_ERR_WRONG_ANSWER, "\"/a\""},
-    {"300 /b CLIENT ERROR \"no\"\n", STTP_ERR_WRONG_ANSWER, "\"/b\""},
-    {"400 - NOT FOUND\n", STTP_ERR_WRONG_ANSWER, "\"-\""},
-    {"200 /a OK\nBuy mi", STTP_ERR_CONNECTION_LOST, "in the middle of the answer to SHOW /a"},
-    {"200 /a", STTP_ERR_CONNECTION_LOST, "in the middle of the answer"},
-    {"", STTP_ERR_EMPTY_ANSWER, "without an answer to SHOW /a"},
+     "is no STTP server; it answered: \"HTTP/1.1 400 Bad Request\\r\\n\\r\\n\"", STEP_CLOSE},
+    {"\x16\x03\x01\x1b[2J\n", STTP_ERR_BAD_ANSWER, "\"\\x16\\x03\\x01\\x1b[2J\\n\"", STEP_CLOSE},
+    {"200 /b OK\nx\n", STTP_ERR_WRONG_ANSWER, "SHOW /a with a response that speaks of \"/b\"",
+     STEP_CLOSE},
+    {"410 /a PATH NOT FOUND\n", STTP_ERR_WRONG_ANSWER, "\"/a\"", STEP_CLOSE},
+    {"300 /b CLIENT ERROR \"no\"\n", STTP_ERR_WRONG_ANSWER, "\"/b\"", STEP_CLOSE},
+    {"400 - NOT FOUND\n", STTP_ERR_WRONG_ANSWER, "\"-\"", STEP_CLOSE},
+    {"200 /a OK\nBuy mi", STTP_ERR_CONNECTION_LOST, "in the middle of the answer to SHOW /a",
+     STEP_CLOSE},
+    {"200 /a", STTP_ERR_CONNECTION_LOST, "in the middle of the answer", STEP_CLOSE},
+    {"", STTP_ERR_EMPTY_ANSWER, "without an answer to SHOW /a", STEP_CLOSE},
     {"200 /a OK\nmore than sixteen bytes\n", STTP_ERR_CONTENTS_LINE_TOO_LONG,
-     "more than 16 bytes of contents"},
+     "more than 16 bytes of contents", STEP_CLOSE},
+    {"200 /a OK\n", STTP_ERR_CONNECTION_LOST, "in the middle of the answer to SHOW /a", STEP_RESET},
 };
 
 START_TEST(test_bad_answer)
@@ -240,7 +244,7 @@ START_TEST(test_bad_answer)
     const step steps[] = {{STEP_ACCEPT, 0},
                           {STEP_READ, "SHOW /a\n"},
                           {STEP_WRITE, bad->answer},
-                          {STEP_CLOSE, 0},
+                          {bad->end, 0},
                           {STEP_ACCEPT, 0},
                           {STEP_READ, "SHOW /a\n"},
                           {STEP_WRITE, "200 /a OK\nfine\n"},
