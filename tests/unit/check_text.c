@@ -71,6 +71,7 @@ START_TEST(word_distance)
     ck_assert_uint_eq(distance("porrt", "port"), 1);
     ck_assert_uint_eq(distance("pott", "port"), 1);
     ck_assert_uint_eq(distance("prot", "port"), 1);
+    ck_assert_uint_eq(distance("oprt", "port"), 1);
     ck_assert_uint_eq(distance("kitten", "sitting"), 3);
     ck_assert_uint_eq(distance(longest, longest), 0);
     ck_assert_uint_eq(distance(longest, "x"), 62);

@@ -193,6 +193,7 @@ static const struct bad {
     {"sttp://[fe80::1%eth0]/a", STTP_ERR_URL_ZONE, 15},
     {"sttp://[fe80::1%25]/a", STTP_ERR_URL_ZONE, 15},
     {"sttp://[fe80::1%25%2F]/a", STTP_ERR_URL_ZONE, 15},
+    {"sttp://[fe80::1%25%20]/a", STTP_ERR_URL_ZONE, 15},
     {"sttp://[fe80::1%25a%]/a", STTP_ERR_URL_ZONE, 19},
     {"sttp://h:/a", STTP_ERR_URL_PORT, 9},
     {"sttp://h:0/a", STTP_ERR_URL_PORT, 9},
