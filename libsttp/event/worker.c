@@ -188,8 +188,11 @@ static void cut_all(struct sttp__worker *worker)
     for (int i = 0; i < STTP__TIMEOUTS; i++) {
         struct sttp__connection *connection;
         while ((connection = TAILQ_FIRST(&worker->by_timeout[i])) != NULL) {
-            if (sttp__connection_is_unfinished(connection))
-                worker->cut = true;
+            if (!sttp__connection_is_unfinished(connection)) {
+                sttp__connection_close(connection, STTP_CLOSE_STOP);
+                continue;
+            }
+            worker->cut = true;
             sttp__connection_reset(connection, STTP_CLOSE_STOP);
         }
     }
