@@ -266,7 +266,7 @@ void sttp__acceptors_stop(struct sttp__worker *worker)
         struct sttp__acceptor *acceptor = &worker->acceptors[i];
         if (acceptor->fd < 0)
             continue;
-        unsigned left = worker->server->options.backlog;
+        unsigned left = worker->server->options.backlog + 1; /* which a full queue holds */
         while (more && left-- > 0)
             more = accept_one(acceptor);
         close_acceptor(acceptor);
