@@ -256,13 +256,22 @@ static bool is_over(struct sttp__connection *connection)
     return connection->failed;
 }
 
+/* After a part of an answer an end of file could pass for the end of that answer. */
+static void close_failed(struct sttp__connection *connection)
+{
+    if (connection->output.size > 0)
+        sttp__connection_reset(connection, connection->reason);
+    else
+        sttp__connection_close(connection, connection->reason);
+}
+
 static void settle(struct sttp__connection *connection, bool surplus_bytes)
 {
     bool held = surplus_bytes && !sttp__takes_requests(connection);
     if (!is_over(connection))
         listen_for(connection, wanted_interest(connection), held);
     if (connection->failed) {
-        sttp__connection_close(connection, connection->reason);
+        close_failed(connection);
         return;
     }
     shrink_input(connection);

@@ -66,24 +66,6 @@ static double seconds_of(clockid_t id)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-static int slow_client(struct fixture *fixture)
-{
-    int size = 4096;
-    int fd = make_socket(AF_INET);
-    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
-    connect_socket(fd, sttp_server_address(fixture->server, 0));
-    return fd;
-}
-
-/* In one piece: a client's kernel may keep small pieces back. */
-static void ask_for_big(int fd, unsigned count)
-{
-    char requests[1000] = "";
-    for (unsigned i = 0; i < count; i++)
-        strcat(requests, "SHOW /big\n");
-    send_text(fd, requests);
-}
-
 START_TEST(test_send_timeout)
 {
     struct fixture *fixture = start((sttp_server_options){.send_timeout = 100});

@@ -346,6 +346,25 @@ static inline void send_text(int fd, const char *text)
     send_bytes(fd, text, strlen(text));
 }
 
+/* A client that takes little at a time. */
+static inline int slow_client(struct fixture *fixture)
+{
+    int size = 4096;
+    int fd = make_socket(AF_INET);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+    connect_socket(fd, sttp_server_address(fixture->server, 0));
+    return fd;
+}
+
+/* In one piece: a client's kernel may keep small pieces back. */
+static inline void ask_for_big(int fd, unsigned count)
+{
+    char requests[1000] = "";
+    for (unsigned i = 0; i < count; i++)
+        strcat(requests, "SHOW /big\n");
+    send_text(fd, requests);
+}
+
 /* Reads exactly what is expected. (An assertion that holds is not free in Check.) */
 static inline void expect(int fd, const char *text)
 {
