@@ -129,11 +129,11 @@ static void start_next(race *r)
     size_t index = r->started++;
     const sttp__address *address = &r->addresses->items[index];
     int family = address->socket.ss_family;
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int result;
+    int fd, result;
 
     sttp__address_text(address, r->client->connection.address);
     trace(r, STTP_TRACE_CONNECTING, 0);
+    fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         attempt_failed(r, index, errno);
         return;

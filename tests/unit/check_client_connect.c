@@ -1,5 +1,6 @@
 /* The blocking client's way to a server: deadlines, addresses, sockets, transports. */
 #include <sched.h>
+#include <sys/resource.h>
 
 #include "client_assert.h"
 
@@ -175,6 +176,30 @@ START_TEST(test_refused_everywhere)
     assert_contains(error.text, "(Connection refused), after ");
     sttp_client_destroy(client);
     close(fd);
+}
+END_TEST
+
+static void forget_errno(void *context, const sttp_trace *trace)
+{
+    (void)context;
+    (void)trace;
+    errno = 0;
+}
+
+/* The reason is that of the failed call, whatever a trace does in between. */
+START_TEST(test_no_descriptor)
+{
+    sttp_client *client = make((sttp_client_options){.port = 1, .trace = forget_errno});
+    struct rlimit before;
+    sttp_error error;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, before.rlim_max}), 0);
+    error = assert_fails(client, STTP_ACTION_SHOW, "/a", STTP_ERR_CONNECT);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_int_eq(error.system_errno, EMFILE);
+    assert_contains(error.text, "127.0.0.1:1 (Too many open files), after ");
+    sttp_client_destroy(client);
 }
 END_TEST
 
@@ -484,6 +509,7 @@ int main(void)
     tcase_add_test(connecting, test_localhost_by_name);
     tcase_add_test(connecting, test_no_such_host);
     tcase_add_test(connecting, test_refused_everywhere);
+    tcase_add_test(connecting, test_no_descriptor);
     tcase_add_test(connecting, test_many_addresses);
     tcase_add_test(connecting, test_next_address_at_once);
     tcase_add_test(connecting, test_next_address_beside_a_slow_one);
