@@ -8,8 +8,8 @@
 
 #include "memory.h"
 
-/* A server that closes after each answer does so right behind it; one that closes later has other
- * reasons. */
+/* A server that closes after each answer does so right behind it; one that closes later, or after
+ * it was seen to keep a connection, has other reasons: it is idle too long, or restarted. */
 enum { PROMPT_CLOSE = 1000 * 1000 };
 
 static sttp__deadline connect_deadline(const sttp_client *client)
@@ -103,7 +103,8 @@ void sttp__close(sttp_client *client, sttp_status why)
 
     if (c->fd < 0)
         return;
-    if (c->ended && c->answers == 1 && sttp__now() - c->answered_at < PROMPT_CLOSE)
+    if (c->ended && c->answers == 1 && !client->keeps_open &&
+        sttp__now() - c->answered_at < PROMPT_CLOSE)
         client->closes_each_time = true;
     if (c->session)
         client->transport.close(c->session);

@@ -52,10 +52,13 @@ static void add_request(sttp__text *text, const sttp_client *client)
     const sttp__outstanding *item = sttp__queue_at(&client->queue, 0);
     sttp_slice path = sttp__queue_path(&client->queue, item);
     bool cut = path.size > MAX_SHOWN_PATH;
+    size_t shown = cut ? MAX_SHOWN_PATH : path.size;
 
+    while (cut && ((unsigned char)path.data[shown] & 0xc0) == 0x80)
+        shown--; /* to the start of a character */
     sttp__text_add(text, sttp_action_name(item->action));
     sttp__text_add(text, " ");
-    sttp__text_add_slice(text, (sttp_slice){path.data, cut ? MAX_SHOWN_PATH : path.size});
+    sttp__text_add_slice(text, (sttp_slice){path.data, shown});
     sttp__text_add(text, cut ? "..." : "");
 }
 

@@ -143,6 +143,40 @@ START_TEST(test_peer_closes_each_time)
 }
 END_TEST
 
+/* A server that was seen to keep a connection and then restarts is not taken for one of those. */
+START_TEST(test_one_prompt_close)
+{
+    static const step steps[] = {{STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /1\n"},
+                                 {STEP_WRITE, "200 /1 OK\n1\n"},
+                                 {STEP_READ, "SHOW /2\n"},
+                                 {STEP_WRITE, "200 /2 OK\n2\n"},
+                                 {STEP_CLOSE, 0},
+                                 {STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /3\n"},
+                                 {STEP_WRITE, "200 /3 OK\n3\n"},
+                                 {STEP_CLOSE, 0},
+                                 {STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /4\n"},
+                                 {STEP_WRITE, "200 /4 OK\n4\n"},
+                                 {STEP_READ, "SHOW /5\n"},
+                                 {STEP_WRITE, "200 /5 OK\n5\n"},
+                                 {STEP_END, 0}};
+    peer p;
+    sttp_client *client;
+
+    peer_start(&p, steps);
+    client = make_for(&p);
+    assert_shows(client, "/1", "1");
+    assert_shows(client, "/2", "2");
+    assert_shows(client, "/3", "3");
+    assert_shows(client, "/4", "4");
+    assert_shows(client, "/5", "5");
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
 START_TEST(test_show_goes_again)
 {
     static const step steps[] = {{STEP_ACCEPT, 0},
@@ -259,6 +293,29 @@ START_TEST(test_bad_answer)
     assert_contains(error.text, bad->text);
     ck_assert_ptr_null(strpbrk(error.text, "\n\r\x1b"));
     assert_shows(client, "/a", "fine");
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
+/* An error's text shows whole characters. */
+START_TEST(test_long_path_in_error)
+{
+    char line[160];
+    const step steps[] = {{STEP_ACCEPT, 0}, {STEP_READ, line}, {STEP_CLOSE, 0}, {STEP_END, 0}};
+    char path[128] = "/";
+    sttp_error error;
+    peer p;
+    sttp_client *client;
+
+    for (size_t i = 1; i < 121; i += 2)
+        memcpy(path + i, "\xc3\xa9", 3); /* e with an acute accent; byte 100 is in the middle */
+    strcat(path, "/a");
+    snprintf(line, sizeof line, "SHOW %s\n", path);
+    peer_start(&p, steps);
+    client = make_for(&p);
+    error = assert_fails(client, STTP_ACTION_SHOW, path, STTP_ERR_EMPTY_ANSWER);
+    assert_contains(error.text, "\xc3\xa9...");
     peer_finish(&p);
     sttp_client_destroy(client);
 }
@@ -414,10 +471,12 @@ int main(void)
     tcase_add_test(options, test_refused_request);
     tcase_add_test(requests, test_keep_alive);
     tcase_add_test(requests, test_peer_closes_each_time);
+    tcase_add_test(requests, test_one_prompt_close);
     tcase_add_test(requests, test_show_goes_again);
     tcase_add_test(requests, test_show_goes_again_once);
     tcase_add_test(requests, test_change_outcome_unknown);
     tcase_add_loop_test(answers, test_bad_answer, 0, (int)COUNT(bad_answers));
+    tcase_add_test(answers, test_long_path_in_error);
     tcase_add_test(answers, test_endless_contents);
     tcase_add_test(answers, test_long_answer);
     tcase_add_test(answers, test_unasked_before);
