@@ -1,9 +1,10 @@
 /* Sockets to listen on.
  *
  * TCP: one socket for each worker, all on one port by SO_REUSEPORT, so that the kernel spreads the
- * connections and no worker waits for another. The first of them is bound without that option,
- * which then fails if anybody listens there already, another server of the same user included; the
- * option is set on it only afterwards, for the others to join.
+ * connections and no worker waits for another. The first of them is bound and listens without that
+ * option, which then fails if anybody listens there already, another server of the same user
+ * included, even one that starts at the same moment; the option is set on it only afterwards, for
+ * the others to join.
  *
  * Unix: one socket for all workers, each with its own descriptor of it. */
 #include <errno.h>
@@ -38,16 +39,22 @@ static int set_option(int fd, int level, int option)
 /* ---- TCP ---- */
 
 /* TCP_NODELAY passes on to the connections: an answer is written whole, waiting gains nothing. */
-static int bind_tcp(int fd, const struct sockaddr_storage *address, socklen_t size, bool first)
+static int prepare_tcp(int fd, int family)
 {
     if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) != 0 ||
         set_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0)
         return -1;
-    if (address->ss_family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0)
+    return family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) : 0;
+}
+
+static int listen_tcp(int fd, const struct sockaddr_storage *address, socklen_t size,
+                      unsigned backlog, bool first)
+{
+    if (prepare_tcp(fd, address->ss_family) != 0)
         return -1;
     if (!first && set_option(fd, SOL_SOCKET, SO_REUSEPORT) != 0)
         return -1;
-    if (bind(fd, (const struct sockaddr *)address, size) != 0)
+    if (bind(fd, (const struct sockaddr *)address, size) != 0 || listen(fd, (int)backlog) != 0)
         return -1;
     return first ? set_option(fd, SOL_SOCKET, SO_REUSEPORT) : 0;
 }
@@ -61,9 +68,8 @@ static sttp_status open_tcp(sttp_server *server, struct sttp__listener *listener
         if (fd < 0)
             return status_of(errno);
         listener->sockets[i] = fd;
-        if (bind_tcp(fd, address, size, i == 0) != 0 ||
-            getsockname(fd, (struct sockaddr *)address, &size) != 0 ||
-            listen(fd, (int)server->options.backlog) != 0)
+        if (listen_tcp(fd, address, size, server->options.backlog, i == 0) != 0 ||
+            getsockname(fd, (struct sockaddr *)address, &size) != 0)
             return status_of(errno);
     }
     return STTP_OK;

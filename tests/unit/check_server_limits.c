@@ -173,6 +173,50 @@ START_TEST(test_address_in_use)
 }
 END_TEST
 
+struct start {
+    pthread_barrier_t *line;
+    const char *address;
+    sttp_status status;
+    sttp_server *server;
+};
+
+static void *listen_at_once(void *argument)
+{
+    struct start *start = argument;
+    pthread_barrier_wait(start->line);
+    start->status = sttp_server_listen(start->server, start->address);
+    return NULL;
+}
+
+/* Of two servers that start at the same moment at most one gets the address. */
+START_TEST(test_two_starts_at_once)
+{
+    enum { TIMES = 300 };
+    sttp_server *first = listener_on("127.0.0.1:0", STTP_OK);
+    char address[64];
+    snprintf(address, sizeof address, "%s", sttp_server_address(first, 0));
+    sttp_server_destroy(first);
+    pthread_barrier_t line;
+    pthread_barrier_init(&line, NULL, 2);
+    for (int i = 0; i < TIMES; i++) {
+        sttp_server_options options = {.size = sizeof options, .handler = handle, .workers = 2};
+        struct start starts[2];
+        pthread_t threads[2];
+        for (int j = 0; j < 2; j++) {
+            starts[j] = (struct start){.line = &line, .address = address};
+            ck_assert_int_eq(sttp_server_create(&options, &starts[j].server), STTP_OK);
+            ck_assert_int_eq(pthread_create(&threads[j], NULL, listen_at_once, &starts[j]), 0);
+        }
+        for (int j = 0; j < 2; j++)
+            pthread_join(threads[j], NULL);
+        ck_assert(starts[0].status != STTP_OK || starts[1].status != STTP_OK);
+        for (int j = 0; j < 2; j++)
+            sttp_server_destroy(starts[j].server);
+    }
+    pthread_barrier_destroy(&line);
+}
+END_TEST
+
 static void make_stale_socket(void)
 {
     struct sockaddr_storage address;
@@ -465,6 +509,7 @@ static Suite *limits_suite(void)
     tcase_add_test(addresses, test_bad_addresses);
     tcase_add_test(addresses, test_all_kinds_of_listener);
     tcase_add_test(addresses, test_address_in_use);
+    tcase_add_test(addresses, test_two_starts_at_once);
     tcase_add_test(addresses, test_stale_socket);
     tcase_add_test(addresses, test_busy_socket);
     tcase_add_test(addresses, test_ipv6_only);
