@@ -5,6 +5,9 @@
  *             \-- path_queue: may it run? no: waits there <--.
  *                  \-- pool: a thread runs it --> complete --> leaves its path: others may run
  *
+ * A LIST may go through any number of files. Listings have a pool of their own, so that they hold
+ * up each other and nothing else.
+ *
  * An operation completes before it leaves its path, so completions of one path come in the order of
  * what they tell. */
 #include "sttpd/store_fs.h"
@@ -35,17 +38,22 @@ static void complete(store_operation *operation, store_result result, int error)
     operation->complete(operation);
 }
 
-/* Hands operations whose turn it is to the pool. Those for which there is no thread end, and let
+static pool *pool_of(const struct store_fs *fs, const store_operation *operation)
+{
+    return operation->action == STTP_ACTION_LIST ? fs->listing_pool : fs->pool;
+}
+
+/* Hands operations whose turn it is to their pool. Those for which there is no thread end, and let
  * others have their turn. */
 static void dispatch(struct store_fs *fs, store_operation *first)
 {
     while (first != NULL) {
         store_operation *operation = first;
         first = operation->next;
-        if (pool_add(fs->pool, operation))
+        if (pool_add(pool_of(fs, operation), operation))
             continue;
         struct path_turn turn = path_queue_turn(fs->paths, operation);
-        pool_release(fs->pool);
+        pool_release(pool_of(fs, operation));
         complete(operation, STORE_BUSY, EAGAIN);
         store_operation *released = path_queue_leave(fs->paths, turn);
         store_operation **end = &released;
@@ -89,7 +97,7 @@ static void run(void *context, store_operation *operation)
     struct path_turn turn = path_queue_turn(fs->paths, operation);
     store_result result = perform(fs, operation);
     int error = errno;
-    pool_release(fs->pool);
+    pool_release(pool_of(fs, operation));
     complete(operation, result, error);
     dispatch(fs, path_queue_leave(fs->paths, turn));
 }
@@ -109,7 +117,7 @@ static void submit(store *base, store_operation *operation)
         complete(operation, operation->result, 0);
         return;
     }
-    if (!pool_admit(fs->pool)) {
+    if (!pool_admit(pool_of(fs, operation))) {
         complete(operation, STORE_BUSY, 0);
         return;
     }
@@ -120,7 +128,7 @@ static void submit(store *base, store_operation *operation)
     case PATH_QUEUE_WAIT:
         break;
     case PATH_QUEUE_NO_MEMORY:
-        pool_release(fs->pool);
+        pool_release(pool_of(fs, operation));
         complete(operation, STORE_NO_MEMORY, ENOMEM);
         break;
     }
@@ -130,6 +138,8 @@ static void submit(store *base, store_operation *operation)
 static void destroy(struct store_fs *fs)
 {
     fs_syncer_stop(fs);
+    if (fs->listing_pool != fs->pool)
+        pool_destroy(fs->listing_pool);
     pool_destroy(fs->pool);
     path_queue_destroy(fs->paths);
     fs_close(fs->root.fd);
@@ -141,8 +151,10 @@ static void close_store(store *base)
 {
     struct store_fs *fs = from_store(base);
     atomic_store(&fs->closing, true);
-    /* The pool takes nothing any more: what waited ends. */
+    /* A pool that is stopped takes nothing any more: what waited ends. */
     dispatch(fs, pool_stop(fs->pool));
+    if (fs->listing_pool != fs->pool)
+        dispatch(fs, pool_stop(fs->listing_pool));
     destroy(fs);
 }
 
@@ -185,18 +197,32 @@ static void clean(struct store_fs *fs, const char *docroot, char *error, size_t 
                  docroot, leftovers.failures, strerror(leftovers.error));
 }
 
-static bool start(struct store_fs *fs, const struct store_fs_settings *settings)
+/* Few threads are one pool for all; of more, listings have their share. */
+static bool create_pools(struct store_fs *fs, unsigned threads, unsigned queue)
 {
-    struct pool_settings pool_settings = {
-        .threads = settings->threads == 0 ? DEFAULT_THREADS : settings->threads,
-        .queue = settings->queue == 0 ? DEFAULT_QUEUE : settings->queue,
+    bool apart = threads >= STORE_FS_LISTING_SHARE;
+    unsigned listing_threads = apart ? threads / STORE_FS_LISTING_SHARE : 0;
+    unsigned listing_queue = apart ? queue / STORE_FS_LISTING_SHARE : 0;
+    struct pool_settings settings = {
+        .threads = threads - listing_threads,
+        .queue = queue - listing_queue,
         .idle_timeout = IDLE_TIMEOUT,
         .run = run,
         .context = fs,
     };
-    fs->pool = pool_create(&pool_settings);
-    fs->paths = path_queue_create(pool_settings.queue);
-    if (fs->pool == NULL || fs->paths == NULL) {
+    fs->pool = pool_create(&settings);
+    settings.threads = listing_threads;
+    settings.queue = listing_queue;
+    fs->listing_pool = apart ? pool_create(&settings) : fs->pool;
+    return fs->pool != NULL && fs->listing_pool != NULL;
+}
+
+static bool start(struct store_fs *fs, const struct store_fs_settings *settings)
+{
+    unsigned threads = settings->threads == 0 ? DEFAULT_THREADS : settings->threads;
+    unsigned queue = settings->queue == 0 ? DEFAULT_QUEUE : settings->queue;
+    fs->paths = path_queue_create(queue);
+    if (fs->paths == NULL || !create_pools(fs, threads, queue)) {
         errno = ENOMEM;
         return false;
     }

@@ -293,6 +293,46 @@ START_TEST(full_queue)
 }
 END_TEST
 
+static void hold_all(struct waiting_operation *waiting, sttp_action action, int count)
+{
+    static const char *const paths[] = {"/a", "/b", "/c"};
+    for (int i = 0; i < count; i++) {
+        prepare(&waiting[i], action, paths[i], "1");
+        waiting[i].operation.complete = hold;
+        fixture.store->submit(fixture.store, &waiting[i].operation);
+    }
+}
+
+static void let_go(struct waiting_operation *waiting, int count)
+{
+    for (int i = 0; i < count; i++)
+        sem_post(&gate);
+    for (int i = 0; i < count; i++)
+        await(&waiting[i]);
+}
+
+/* Of four threads and four places, one of each is for listings: these hold up each other and
+ * nothing else, and nothing else holds them up. */
+START_TEST(listings_are_apart)
+{
+    struct waiting_operation waiting[3];
+    sem_init(&held, 0, 0);
+    sem_init(&gate, 0, 0);
+    fixture.store = open_store(0, &(struct store_fs_settings){.threads = 4, .queue = 4});
+    hold_all(waiting, LIST, 1);
+    sem_wait(&held);
+    hold_all(waiting + 1, LIST, 2);
+    ck_assert_int_eq(result_of(LIST, "/", NULL), STORE_BUSY);
+    ck_assert_int_eq(result_of(CREATE, "/x", "1"), STORE_DONE);
+    let_go(waiting, 3);
+    hold_all(waiting, CREATE, 3);
+    for (int i = 0; i < 3; i++)
+        sem_wait(&held);
+    ck_assert_int_eq(result_of(LIST, "/x", NULL), STORE_IS_FILE);
+    let_go(waiting, 3);
+}
+END_TEST
+
 static void *close_store(void *argument)
 {
     (void)argument;
@@ -325,6 +365,26 @@ START_TEST(close_completes_all)
     }
     ck_assert_str_eq(file_text(place("/root/a")), "1");
     ck_assert_int_eq(count_entries(), 2);
+}
+END_TEST
+
+START_TEST(close_completes_listings)
+{
+    struct waiting_operation waiting[2];
+    pthread_t closer;
+    sem_init(&held, 0, 0);
+    sem_init(&gate, 0, 0);
+    fixture.store = open_store(0, &(struct store_fs_settings){.threads = 4, .queue = 4});
+    hold_all(waiting, LIST, 2);
+    sem_wait(&held);
+    pool *threads = ((struct store_fs *)fixture.store)->listing_pool;
+    ck_assert_int_eq(pthread_create(&closer, NULL, close_store, NULL), 0);
+    while (pool_admit(threads))
+        pool_release(threads);
+    let_go(waiting, 2);
+    ck_assert_int_eq(pthread_join(closer, NULL), 0);
+    ck_assert_int_eq(waiting[0].operation.result, STORE_NOT_FOUND);
+    ck_assert_int_eq(waiting[1].operation.result, STORE_BUSY);
 }
 END_TEST
 
@@ -382,7 +442,9 @@ int main(void)
     tcase_add_loop_test(tests, swapped_links, 0, MODES);
     tcase_add_loop_test(tests, directories_in_making, 0, MODES);
     tcase_add_test(tests, full_queue);
+    tcase_add_test(tests, listings_are_apart);
     tcase_add_test(tests, close_completes_all);
+    tcase_add_test(tests, close_completes_listings);
     tcase_add_test(tests, show_waits_for_a_change);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
