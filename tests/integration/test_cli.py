@@ -320,6 +320,8 @@ class Addresses(CliTest):
         self.assertNotIn("127.0.0.1", run.err)
         run = self.cli("-6", "--resolve", f"host.example:{self.port}:127.0.0.1", url, status=2)
         self.assertIn("no IPv6 address", run.err)
+        self.cli("-6", f"sttp://127.0.0.1:{self.port}{path}", status=6)
+        self.cli("-4", f"sttp://[::1]:{self.port6}{path}", status=6)
 
     def test_resolve(self):
         path = self.create("a", "found")
