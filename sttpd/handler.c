@@ -2,11 +2,14 @@
  * the request, since the request's bytes are gone when the handler returns. The operation completes
  * on a thread of the store (or at once, within submit), sends the reply and frees itself. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "sttpd/handler.h"
+
+enum { LOGGED_A_SECOND = 10 };
 
 struct call {
     store_operation operation; /* first, so that one is the other */
@@ -170,11 +173,33 @@ static double milliseconds_since(const struct timespec *start)
            (double)(now.tv_nsec - start->tv_nsec) / 1e6;
 }
 
+/* Whoever asks again and again for what fails must not fill the log. */
+static bool may_log(struct handler *handler)
+{
+    struct timespec now;
+    long long second = atomic_load(&handler->failing_second);
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec != second &&
+        atomic_compare_exchange_strong(&handler->failing_second, &second, now.tv_sec))
+        atomic_store(&handler->failures, 0);
+    if (atomic_fetch_add(&handler->failures, 1) < LOGGED_A_SECOND)
+        return true;
+    atomic_fetch_add(&handler->unlogged, 1);
+    return false;
+}
+
 static void log_failure(const struct call *call)
 {
     const store_operation *operation = &call->operation;
     const char *message = message_of(operation);
 
+    if (!may_log(call->handler))
+        return;
+    unsigned unlogged = atomic_exchange(&call->handler->unlogged, 0);
+    if (unlogged > 0)
+        log_write(call->handler->log, LOG_LEVEL_WARNING, "%u more failures were not logged",
+                  unlogged);
     errno = operation->system_errno; /* for %m, which is thread-safe where strerror is not */
     log_write(call->handler->log, LOG_LEVEL_WARNING,
               operation->system_errno != 0

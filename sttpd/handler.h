@@ -13,6 +13,10 @@ struct handler {
     store *store;
     log_sink *log;
     atomic_size_t outstanding; /* operations that the store has not completed */
+    /* Failures of the current second, on the monotonic clock, and those not logged since a line. */
+    atomic_llong failing_second;
+    atomic_uint failures;
+    atomic_uint unlogged;
 };
 
 /* An sttp_handler; `context` is a struct handler, which must live until every operation is

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+import time
 
 from harness import UNPRIVILEGED, Server, connect, lines_of, names_of, read_line, run_tests, \
     status_of, temporary_directory
@@ -221,6 +222,19 @@ def test_storage_failures_are_told_and_logged():
             line = server.wait_log(rf"(warning|error) .*{re.escape(request.split()[1].decode())}")
             assert re.search(r"(?i)permission denied", line), line
         assert server.exchange(b"SHOW /closed/file\n") == b"200 /closed/file OK\nx\n"
+
+
+def test_failures_do_not_fill_the_log():
+    """The first ones of each second are logged, the others counted."""
+    with Server() as server:
+        (server.docroot / "bad").write_bytes(b"\xff")
+        started = time.monotonic()
+        server.exchange(b"SHOW /bad\n" * 2000)
+        while "more failures were not logged" not in server.text():
+            assert time.monotonic() - started < 30
+            server.exchange(b"SHOW /bad\n")
+        logged = server.text().count(" SHOW /bad failed ")
+        assert 10 <= logged <= 10 * (time.monotonic() - started + 2), logged
 
 
 if __name__ == "__main__":
