@@ -303,6 +303,11 @@ START_TEST(where_to_listen)
     ck_assert_str_eq(run.options.listen.items[0], "0.0.0.0:91");
     release(&run);
 
+    run_flags(&run, "-c", file, "-a", "::1", NULL);
+    ck_assert_uint_eq(run.options.listen.count, 1);
+    ck_assert_str_eq(run.options.listen.items[0], "[::1]:90");
+    release(&run);
+
     run_flags(&run, "-c", file, "-p", "91", "--listen", "3.3.3.3:3", "--listen=4.4.4.4:4", NULL);
     ck_assert_uint_eq(run.options.listen.count, 2);
     ck_assert_str_eq(run.options.listen.items[0], "3.3.3.3:3");
@@ -385,6 +390,11 @@ START_TEST(help_shows_every_flag_in_80_columns)
             ck_assert_msg(strstr(text, flag) != NULL, "%s", flag);
         }
     }
+    ck_assert_ptr_nonnull(strstr(text, sttpd_program.summary));
+    ck_assert_ptr_nonnull(strstr(text, sttpd_program.notes));
+    ck_assert_ptr_nonnull(strstr(text,
+                                 "\n\nConnections\n  -t, --threads NUMBER        threads that "
+                                 "serve connections, auto is one for\n"));
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
         ck_assert_msg(strlen(line) <= 80, "%s", line);
     free(text);

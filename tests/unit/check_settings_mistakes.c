@@ -86,6 +86,11 @@ static const struct refusal {
     {"port: [1]\n", ":1:7: port: expected a whole number from 0 to 65535, not a list"},
     {"port: {a: 1}\n", "not a mapping"},
     {"port:\n", "port: expected a whole number from 0 to 65535, not nothing"},
+    {"idle_timeout: 5x\n", "'5x' has no known unit; expected a duration in seconds, or with ms, s, "
+                           "m, h or d, from 10ms to 1d\n"},
+    {"cache:\n  max_size: 1\n", "expected a size in bytes, or with KiB, MiB or GiB, from 1KiB to "
+                                "1024GiB\n"},
+    {"log_level: loud\n", "is no known word; expected error, warning, info or debug\n"},
     {"docroot: ~\n", "not nothing"},
     {"docroot: ''\n", "'' is empty"},
     {"docroot: \"a\\0b\"\n", "'a\\x00b' holds a zero byte"},
@@ -231,7 +236,7 @@ END_TEST
 /* A long line is shown as a window around the place, wherever that is. */
 START_TEST(long_lines_are_cut)
 {
-    for (size_t before = 50; before < 80; before++) {
+    for (size_t before = 50; before < 150; before++) {
         struct run run;
         char text[1024] = "";
         size_t size = (size_t)sprintf(text, "{%*sprot: 1, ", (int)before, "");
@@ -247,6 +252,40 @@ START_TEST(long_lines_are_cut)
                               4 + 3 + 60 + 60 + 3);
         release(&run);
     }
+}
+END_TEST
+
+/* Bytes that look like the rest of a character, for as long as the line goes. */
+START_TEST(long_lines_of_no_characters_are_cut)
+{
+    struct run run;
+    char text[512];
+
+    memset(text, 0x80, sizeof text);
+    text[sizeof text - 1] = '\n';
+    run_bytes(&run, text, sizeof text);
+    ck_assert_int_eq(run.status, 1);
+    assert_says(&run, ":1:1: not valid YAML: invalid leading UTF-8 octet\n    \\x80\\x80");
+    assert_says(&run, "\\x80...\n    ^\n");
+    ck_assert_uint_lt(run.size, 512);
+    release(&run);
+}
+END_TEST
+
+START_TEST(one_listener_too_many)
+{
+    struct run run;
+    char text[2048];
+    size_t size = (size_t)sprintf(text, "listen:\n");
+
+    for (int i = 0; i < 64; i++)
+        size += (size_t)sprintf(text + size, "- 1.1.1.1:%d\n", i + 1);
+    run_file(&run, text);
+    ck_assert_msg(run.status == 0, "%s", run.text);
+    ck_assert_uint_eq(run.options.listen.count, 64);
+    release(&run);
+    sprintf(text + size, "- 1.1.1.1:65\n");
+    assert_refused(text, ":66:3: listen: '1.1.1.1:65' is one too many; expected at most 64");
 }
 END_TEST
 
@@ -293,6 +332,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, many_mistakes_are_cut);
     tcase_add_test(tests, hostile_bytes_are_escaped);
     tcase_add_test(tests, long_lines_are_cut);
+    tcase_add_test(tests, long_lines_of_no_characters_are_cut);
+    tcase_add_test(tests, one_listener_too_many);
     tcase_add_loop_test(tests, usage_mistakes, 0, COUNT(usages));
 }
 
