@@ -27,12 +27,16 @@
  * ends with the error of connecting; the next one tries again.
  *
  * Servers that close after each answer work, too: once one was seen to do so, each request gets a
- * connection of its own.
+ * connection of its own. So that no change is lost on the way to that knowledge, a change that
+ * comes as the second request of a connection is held back until 20 ms after the first answer,
+ * unless the server was seen before to give two answers on one.
  *
  * A client may be used by one thread at a time; different clients by different threads at once. It
  * raises no signal, writes nothing anywhere, and keeps no global state. Name resolution runs in a
- * thread of its own, so that the deadlines hold for it too; that thread ends by itself when the C
- * library's resolver returns, at the latest. */
+ * thread of its own, so that the deadlines hold for it too. Where a deadline comes first, that
+ * thread is left to itself: it ends when the C library's resolver returns, and may outlive the
+ * client. It blocks all signals and takes its memory from malloc, never from `allocator`. The shared
+ * library stays loaded for it; a plugin that links the static one must not be unloaded. */
 #ifndef STTP_CLIENT_H
 #define STTP_CLIENT_H
 
@@ -98,7 +102,9 @@ typedef struct sttp_trace {
  * The client keeps the socket non-blocking, waits for it and watches the deadlines; a transport
  * never blocks. Each function returns a number of bytes (for `handshake` 1 = done), 0 for the end
  * of the stream (read only), or -1: then *wants is POLLIN or POLLOUT where the call is to be
- * repeated when the socket is ready for it, and 0 where the connection has failed. */
+ * repeated when the socket is ready for it, and 0 where the connection has failed. A stream that is
+ * cut off has failed; only one that the peer closed in good order has ended. No function raises a
+ * signal, SIGPIPE not either. */
 typedef struct sttp_transport {
     /* A session over `fd` to `host`; NULL where memory is out. It does not own the descriptor. */
     void *(*open)(void *context, int fd, const char *host);
