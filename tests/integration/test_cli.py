@@ -797,6 +797,29 @@ class Batches(CliTest):
         self.assertEqual(out, f"8\t200 {self.base}/a OK\tx\n".encode())
         self.assertEqual(run.returncode, 2)
 
+    def test_an_answer_is_printed_while_the_next_is_awaited(self):
+        seen = threading.Event()
+
+        def behaviour(server, connection):
+            connection.sendall(naive_servers.answer_to(server.read_request(connection)))
+            line = server.read_request(connection)
+            if seen.wait(30):
+                connection.sendall(naive_servers.answer_to(line))
+
+        run = self.start("-a", "127.0.0.1", "-p", self.naive(behaviour).port, "--batch", "-",
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        run.stdin.write(b"SHOW /1\nSHOW /2\n")
+        run.stdin.close()
+        self.assertEqual(run.stdout.readline(), b"1\t200 /1 OK\ttext\n")
+        seen.set()
+        self.assertEqual(run.stdout.readline(), b"2\t200 /2 OK\ttext\n")
+
+    def test_many_lines_that_need_no_answer_behind_one_that_does(self):
+        path = self.create("a")
+        results = self.batch(f"SHOW {path}\n" + "#\nSHOW\n" * 1000, status=2)
+        self.assertEqual(results[0], ["1", f"200 {path} OK", "text"])
+        self.assertEqual([int(result[0]) for result in results], list(range(1, 2002)))
+
     def test_json(self):
         p = self.base
         run = self.here("--batch", "-", "--json", status=2,
@@ -858,6 +881,18 @@ class Batches(CliTest):
             endless.stdout.close()
             self.assertEqual(run.wait(30), 1)
             self.assertIn(b"No space left", run.stderr.read())
+
+    def test_input_that_fails_within_a_line(self):
+        path = self.create("a")
+        master, slave = pty.openpty()  # reading a master fails when nobody has the slave open
+        with os.fdopen(master) as source:
+            with os.fdopen(slave, "wb") as terminal:
+                terminal.write(f"SHOW {path}\nDELETE {path}".encode())
+            done = subprocess.run([CLI, "-a", "127.0.0.1", "-p", str(self.port), "--batch", "-"],
+                                  stdin=source, timeout=60, capture_output=True)
+        self.assertIn(b"Input/output error", done.stderr)
+        self.assertEqual((done.returncode, done.stdout), (2, f"1\t200 {path} OK\ttext\n".encode()))
+        self.here("show", path)
 
     def test_unreadable_input(self):
         directory = os.open(self.directory, os.O_RDONLY)
