@@ -435,8 +435,7 @@ static inline sttp_allocator metered(meter *m)
 typedef struct scrambler {
     unsigned char key;
     size_t at_once;
-    bool refuses;    /* the handshake */
-    bool ends_later; /* the stream ends right after a read has found nothing */
+    bool refuses; /* the handshake */
     unsigned opened;
     unsigned closed;
     size_t bytes_read;
@@ -463,10 +462,6 @@ static inline ptrdiff_t scrambler_read(void *session, char *buffer, size_t size,
     ssize_t n = recv(s->fd, buffer, size < s->at_once ? size : s->at_once, 0);
 
     *wants = n < 0 && errno == EAGAIN ? POLLIN : 0;
-    if (*wants && s->ends_later) {
-        s->ends_later = false;
-        shutdown(s->fd, SHUT_RD);
-    }
     if (n > 0) {
         scramble(buffer, (size_t)n, s->key);
         s->bytes_read += (size_t)n;

@@ -35,8 +35,8 @@
  * raises no signal, writes nothing anywhere, and keeps no global state. Name resolution runs in a
  * thread of its own, so that the deadlines hold for it too. Where a deadline comes first, that
  * thread is left to itself: it ends when the C library's resolver returns, and may outlive the
- * client. It blocks all signals and takes its memory from malloc, never from `allocator`. The shared
- * library stays loaded for it; a plugin that links the static one must not be unloaded. */
+ * client. It blocks all signals and takes its memory from malloc, never from `allocator`. The
+ * shared library stays loaded for it; a plugin that links the static one must not be unloaded. */
 #ifndef STTP_CLIENT_H
 #define STTP_CLIENT_H
 
