@@ -424,6 +424,9 @@ class Answers(CliTest):
     def test_server_gives_the_code_of_another_action(self):
         server = self.naive(naive_servers.answers(b"600 /a DELETED\n"))
         self.assertIn("600 DELETED", self.to(server, "show", "/a", status=52).err)
+        server = self.naive(naive_servers.answers(b"200 /a OK\nx\n"))
+        run = self.to(server, "create", "/a", "x", status=52)
+        self.assertIn("200 OK; outcome unknown", run.err)
 
     def test_contents_without_end(self):
         server = self.naive(naive_servers.contents_without_end)
@@ -473,8 +476,22 @@ class Answers(CliTest):
 
     def test_retry_gives_up(self):
         server = self.naive(naive_servers.fails_first(2))
-        self.to(server, "-q", "--retry", "1", "/a", status=52)
-        self.assertEqual(len(server.requests), 2)
+        run = self.to(server, "-q", "--retry", "1", "/a", status=52)
+        self.assertEqual((len(server.requests), run.err), (2, ""))
+
+    def test_retry_after_each_kind_of_failure(self):
+        for first, options in ((naive_servers.cuts_status_line, []),
+                               (naive_servers.never_answers, ["--timeout", "300ms"])):
+            with self.subTest(first=first.__name__):
+                def behaviour(server, connection, first=first):
+                    again = server.connections > 1
+                    (naive_servers.closes_after_each_answer if again else first)(server, connection)
+
+                server = self.naive(behaviour)
+                run = self.to(server, *options, "--retry", "1", "/a")
+                self.assertEqual((run.out, len(server.requests)), ("text\n", 2))
+        run = self.cli("--retry", "1", "-6", "sttp://127.0.0.1/a", status=6)
+        self.assertIn("(1 of 1)", run.err)
 
     def test_retry_never_repeats_a_change_that_was_sent(self):
         server = self.naive(naive_servers.fails_first(1))
