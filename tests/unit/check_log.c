@@ -1,5 +1,6 @@
 /* The log: one event, one line, whatever is in it and whoever does not read it. */
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -66,6 +67,21 @@ START_TEST(levels)
     log_write(&sink, LOG_LEVEL_DEBUG, "shown");
     take(line, sizeof line);
     ck_assert_str_eq(line + 25, "debug shown\n");
+}
+END_TEST
+
+/* Who logs on its way out of a failure still has the reason. */
+START_TEST(errno_stays)
+{
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+    ck_assert_int_ge(full, 0);
+    sink.fd = full;
+    errno = EXDEV;
+    log_write(&sink, LOG_LEVEL_INFO, "no space");
+    ck_assert_int_eq(errno, EXDEV);
+    ck_assert_uint_eq(sink.lost, 1);
+    close(full);
 }
 END_TEST
 
@@ -187,6 +203,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, one_line_with_time_and_level);
     tcase_add_test(tests, levels);
+    tcase_add_test(tests, errno_stays);
     tcase_add_test(tests, no_bytes_forge_a_line);
     tcase_add_test(tests, long_lines_are_cut);
     tcase_add_test(tests, a_full_pipe_does_not_block);

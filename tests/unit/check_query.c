@@ -162,6 +162,7 @@ static bool matches_slowly(const char *pattern, const char *name)
 START_TEST(name_patterns)
 {
     static const char letters[] = "ab*?";
+    struct guarded guarded = guarded_create(4);
     unsigned p, n;
 
     ck_assert(sttp_name_matches(slice_of("*.txt"), slice_of("a.txt")));
@@ -169,6 +170,9 @@ START_TEST(name_patterns)
     ck_assert(sttp_name_matches(slice_of("?"), slice_of("\xf0\x9f\x98\x80")));
     ck_assert(!sttp_name_matches(slice_of("??"), slice_of("\xd0\xb6")));
     ck_assert(sttp_name_matches(slice_of("*?\xd0\xb6"), slice_of("x\xd0\xb6\xd0\xb6")));
+    ck_assert(sttp_name_matches(slice_of("??"),
+                                (sttp_slice){guarded_copy(&guarded, "\xd0\xb6\xd0\xb6", 4), 4}));
+    guarded_destroy(&guarded);
     ck_assert(!sttp_name_matches(slice_of("*???"), slice_of("\xd0\xb6\xd0\xb6")));
     /* Every pattern of five over every name of five, in base 4 and base 2. */
     for (p = 0; p < 1024; p++) {

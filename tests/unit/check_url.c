@@ -166,6 +166,7 @@ static const struct bad {
     {"/notes/a.txt", STTP_ERR_URL_SCHEME, 0},
     {"sttp://user@h/a", STTP_ERR_URL_USER, 7},
     {"sttp://user:secret@h/a", STTP_ERR_URL_USER, 7},
+    {"sttp://", STTP_ERR_URL_HOST, 7},
     {"sttp:///a", STTP_ERR_URL_HOST, 7},
     {"sttp://:80/a", STTP_ERR_URL_HOST, 7},
     {"sttp://a b/a", STTP_ERR_URL_HOST, 8},
