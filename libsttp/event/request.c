@@ -3,7 +3,9 @@
  *
  * The order (docs/protocol.md, section 1). Reads of one connection run together. A change begins
  * when everything before it is answered, and what comes behind it stays unparsed until it is
- * answered itself: the barrier. So does what comes when too many requests or answers wait. */
+ * answered itself: the barrier. So does what comes when too many requests or answers wait, and what
+ * comes behind a listing: its answer may be large, and a client that takes none of many shall not
+ * have them all made. */
 #include <errno.h>
 
 #include "engine.h"
@@ -94,7 +96,8 @@ static void dispatch(struct sttp__connection *connection, const sttp_request *re
     struct sttp_reply *reply = next_reply(connection);
     if (reply == NULL)
         return;
-    connection->barrier = sttp_action_is_change(request->action);
+    connection->barrier =
+        sttp_action_is_change(request->action) || request->action == STTP_ACTION_LIST;
     options->handler(options->handler_context, request, reply);
 }
 

@@ -188,6 +188,29 @@ START_TEST(test_max_unsent_of_waiting_answers)
 }
 END_TEST
 
+/* A listing may be large: nothing that comes behind it begins before its size is known. */
+START_TEST(test_one_listing_at_a_time)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    int other = client(fixture);
+    send_text(fd, "SHOW /park1\nLIST /park2\nLIST /park3\nSHOW /park4\n");
+    static const unsigned parked[] = {2, 3, 4};
+    unsigned released = 0;
+    for (int i = 0; i < 3; i++) {
+        wait_parked(fixture, parked[i]);
+        round_trip(other);
+        ck_assert_uint_eq(current(fixture, &fixture->parked_count), parked[i]);
+        while (released < parked[i])
+            release_parked(fixture, released++);
+    }
+    expect(fd, "200 /park1 OK\ntext\n200 /park2 OK\ntext\n200 /park3 OK\ntext\n200 /park4 OK\n");
+    close(fd);
+    close(other);
+    stop(fixture);
+}
+END_TEST
+
 /* Bytes that must wait in the kernel do not keep the worker busy. */
 START_TEST(test_no_spinning)
 {
@@ -227,6 +250,7 @@ static Suite *timeouts_suite(void)
     tcase_add_test(pressure, test_max_in_flight);
     tcase_add_test(pressure, test_max_unsent);
     tcase_add_test(pressure, test_max_unsent_of_waiting_answers);
+    tcase_add_test(pressure, test_one_listing_at_a_time);
     tcase_add_test(pressure, test_no_spinning);
     suite_add_tcase(suite, pressure);
     return suite;

@@ -18,7 +18,8 @@
  * The engine parses, answers what is not a request (300, 310) itself, keeps the answers in the
  * order of the requests, and holds a connection's later requests back while a change of its own is
  * under way, so that a handler that answers each request from the state of the moment gives every
- * connection the effects of its own earlier requests.
+ * connection the effects of its own earlier requests. Behind a LIST, too, the later ones wait until
+ * it is answered, so that a connection pins no more than one answer of that size.
  *
  * The engine installs no signal handler, raises no signal and writes to no stream. */
 #ifndef STTP_SERVER_H
