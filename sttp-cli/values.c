@@ -13,9 +13,9 @@ bool cli_parse_number(const char *text, unsigned min, unsigned max, unsigned *nu
     unsigned long long value = 0;
     size_t digits = strspn(text, "0123456789");
 
-    if (digits == 0 || digits > 10 || text[digits] != '\0')
+    if (digits == 0 || text[digits] != '\0')
         return false;
-    value = strtoull(text, NULL, 10);
+    value = strtoull(text, NULL, 10); /* the largest one where there are too many digits */
     if (value < min || value > max)
         return false;
     *number = (unsigned)value;

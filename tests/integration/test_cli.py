@@ -148,8 +148,8 @@ class Contents(CliTest):
         self.stack.callback(os.close, reader)
         with os.fdopen(writer, "wb") as source:
             os.set_blocking(reader, False)
-            run = self.start("-a", "127.0.0.1", "-p", self.port, "create", f"{self.base}/a",
-                             stdin=reader)
+            run = self.start("-q", "-a", "127.0.0.1", "-p", self.port, "create",
+                             f"{self.base}/a", stdin=reader)
             with self.assertRaises(subprocess.TimeoutExpired):  # it waits for what is to come
                 run.wait(0.3)
             source.write(b"late\n")
@@ -216,10 +216,13 @@ class Usage(CliTest):
                 (["--timeout", "3x", "/a"], "250ms"),
                 (["--timeout", "0", "/a"], "1ms"),
                 (["--timeout", "inf", "/a"], "250ms"),
+                (["--timeout", "1.5.5s", "/a"], "250ms"),
+                (["--timeout", "600h", "/a"], "to 596h"),
                 (["--connect-timeout", "-1s", "/a"], "250ms"),
                 (["--retry", "many", "/a"], "number"),
                 (["-p", "0", "/a"], "65535"),
                 (["-p", "65536", "/a"], "65535"),
+                (["-p", "1" + "0" * 30, "/a"], "65535"),
                 (["-a", "host:80", "/a"], "a port goes to --port"),
                 (["-a", "ho st", "/a"], "host"),
                 (["-a", "sttp://host/", "/a"], "URL goes where the path"),
@@ -236,6 +239,8 @@ class Usage(CliTest):
                 (["--resolve", "host", "/a"], "HOST:PORT:ADDR"),
                 (["--resolve", "host:80:name", "/a"], "numeric"),
                 (["--resolve", "[::1:80:::1", "/a"], "HOST:PORT:ADDR"),
+                (["--resolve", "[::1]x80:::1", "/a"], "host is missing"),
+                (["--resolve", "h:1:::1" + ",::1" * 32, "/a"], "over 32 addresses"),
                 (["--batch", "f", "/a"], "leave out /a"),
                 (["--batch", "f", "--retry", "1"], "--retry"),
                 (["--batch", "/nonexistent/f"], "cannot read /nonexistent/f: No such file"),
@@ -266,6 +271,8 @@ class Usage(CliTest):
     def test_long_name_has_the_status_of_its_answer(self):
         run = self.cli("show", "/" + "n" * 54, status=31)
         self.assertIn("54 characters, 22 over the limit of 32", run.err)
+        run = self.cli("show", "/" + "\u00fc" * 150, status=31)  # cut behind a whole character
+        self.assertIn("\u00fc... FILENAME TOO LONG: 150 characters", run.err)
 
     def test_help_fits_the_screen(self):
         run = self.cli("--help")
@@ -326,7 +333,7 @@ class Addresses(CliTest):
     def test_resolve(self):
         path = self.create("a", "found")
         url = f"sttp://Host.Example:{self.port}{path}"
-        used = f"host.example:{self.port}:127.0.0.1"
+        used = f"HOST.example:{self.port}:127.0.0.1"
         self.assertEqual(self.cli("--resolve", used, url).out, "found\n")
         for other in (f"host.example:{free_port()}:127.0.0.9", f"other.example:{self.port}:::1"):
             self.assertEqual(self.cli("--resolve", used, "--resolve", other, url).out, "found\n")
@@ -662,6 +669,8 @@ class Terminals(CliTest):
         url = self.hostile('300 /a CLIENT ERROR "no \u202e"\n') + "/a"
         status, shown = self.on_terminal("show", url, stream="stderr")
         self.assertEqual((status, shown), (30, 'sttp-cli: 300 /a CLIENT ERROR "no \\u{202e}"\n'))
+        status, shown = self.on_terminal("show", b"/a\xff", stream="stderr")
+        self.assertEqual((status, shown[:20]), (2, "sttp-cli: /a\\x{ff}: "))
 
     def test_verbose(self):
         answer = f"200 /a OK\n{self.HOSTILE}\n"
@@ -698,7 +707,7 @@ class Json(CliTest):
         answer = self.run_json("list", f"{self.base}/a", status=30)
         self.assertEqual((answer["code"], answer["exit"]), (300, 30))
         self.assertIn("SHOW", answer["message"])
-        answer = self.run_json(f"{self.base}/b/c", status=41)
+        answer = self.run_json("-i", f"{self.base}/b/c", status=41)
         self.assertEqual((answer["path"], answer["echo"]), (f"{self.base}/b/c", f"{self.base}/b/"))
 
     def test_errors(self):
