@@ -98,7 +98,7 @@ static store_result update_in(struct store_fs *fs, int directory, const char *na
     fs_reserve_name(fs, successor);
     result = write_successor(fs, directory, successor, status.st_mode & 0777, text);
     if (result == STORE_DONE && renameat(directory, successor, directory, name) == -1)
-        result = fs_result(errno);
+        result = fs_step_result(errno);
     if (result == STORE_DONE)
         return fs_sync_visible(fs, directory);
     fs_remove_file(directory, successor);
@@ -141,7 +141,7 @@ static store_result delete_in(struct store_fs *fs, int directory, const char *na
         return fs_sync_visible(fs, directory);
     if (errno == ENOTEMPTY || errno == EEXIST)
         return STORE_NOT_EMPTY;
-    return fs_is_absent(errno) ? STORE_NOT_FOUND : fs_result(errno);
+    return fs_is_absent(errno) ? STORE_NOT_FOUND : fs_step_result(errno);
 }
 
 store_result fs_delete(struct store_fs *fs, store_operation *operation)

@@ -104,7 +104,7 @@ static store_result create_file(struct creation *creation)
     result = fs_fill_file(creation->fs, fd, creation->text);
     if (result == STORE_DONE && publish_file(creation, reserved) == -1) {
         creation->again = errno == EEXIST;
-        result = fs_result(errno);
+        result = fs_step_result(errno);
     }
     if (result == STORE_DONE)
         return fs_sync_visible(creation->fs, creation->base);
@@ -186,7 +186,7 @@ static store_result show_tree(struct creation *creation, const char *reserved)
     fs_making_begin(creation->fs, &making);
     if (publish_tree(creation, reserved, top.text + fs_path_name(&top)) == -1) {
         creation->again = errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR;
-        result = fs_result(errno);
+        result = fs_step_result(errno);
     } else {
         result = fs_sync_visible(creation->fs, creation->base);
     }
@@ -234,7 +234,7 @@ static store_result create_tree(struct creation *creation)
     if (result == STORE_DONE)
         result = show_tree(creation, reserved);
     close_spare(spare);
-    if (result != STORE_DONE && result != STORE_OUTCOME_UNKNOWN)
+    if (result != STORE_DONE)
         remove_tree(creation, reserved);
     return result;
 }

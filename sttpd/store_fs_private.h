@@ -88,6 +88,10 @@ int fs_open_cached(const struct fs_root *root, const char *path, int flags);
 /* What an errno means where nothing more is known of it. */
 store_result fs_result(int error);
 
+/* The same of the step that makes a change visible: a failure of the device, or of a server behind
+ * the file system, does not say whether it was done. */
+store_result fs_step_result(int error);
+
 /* Whether an open failed because there is nothing of that kind: neither want of permission nor a
  * failure. */
 bool fs_is_absent(int error);

@@ -177,6 +177,11 @@ store_result fs_result(int error)
     }
 }
 
+store_result fs_step_result(int error)
+{
+    return error == EIO || error == ETIMEDOUT ? STORE_OUTCOME_UNKNOWN : fs_result(error);
+}
+
 /* ELOOP: a link. ENXIO, ENODEV: a socket, or a device that nobody drives. EXDEV: it would lead out.
  */
 bool fs_is_absent(int error)

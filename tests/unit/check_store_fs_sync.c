@@ -12,7 +12,10 @@
 static pthread_mutex_t noting = PTHREAD_MUTEX_INITIALIZER;
 static char events[4096];
 static atomic_int fail_at;         /* the fsync that fails, counted from 1; 0: none */
+static int failure = EIO;          /* its errno */
 static atomic_bool became_visible; /* before it failed */
+static atomic_bool fail_step;      /* the next visible step fails */
+static atomic_bool step_is_done;   /* nevertheless */
 static atomic_bool hold_root;      /* the next fsync of the document root waits for the gate */
 static sem_t held, gate;
 
@@ -63,14 +66,25 @@ int fsync(int fd)
     }
     note("sync", fd, NULL);
     if (atomic_load(&fail_at) > 0 && atomic_fetch_sub(&fail_at, 1) == 1) {
-        errno = EIO;
+        errno = failure;
         return -1;
     }
     return (int)syscall(SYS_fsync, fd);
 }
 
+/* Whether a visible step that fails is not even done. */
+static bool prevents(const char *name)
+{
+    return strncmp(name, ".sttp-", 6) != 0 && atomic_load(&fail_step) &&
+           !atomic_load(&step_is_done);
+}
+
 static int note_change(long done, const char *event, int directory, const char *name)
 {
+    if (strncmp(name, ".sttp-", 6) != 0 && atomic_exchange(&fail_step, false)) {
+        errno = EIO;
+        return -1;
+    }
     if (done == 0) {
         note(event, directory, name);
         if (strncmp(name, ".sttp-", 6) != 0 && atomic_load(&fail_at) > 0)
@@ -81,22 +95,26 @@ static int note_change(long done, const char *event, int directory, const char *
 
 int renameat2(int from, const char *old, int to, const char *new, unsigned flags)
 {
-    return note_change(syscall(SYS_renameat2, from, old, to, new, flags), "show", to, new);
+    return note_change(prevents(new) ? -1 : syscall(SYS_renameat2, from, old, to, new, flags),
+                       "show", to, new);
 }
 
 int renameat(int from, const char *old, int to, const char *new)
 {
-    return note_change(syscall(SYS_renameat2, from, old, to, new, 0), "show", to, new);
+    return note_change(prevents(new) ? -1 : syscall(SYS_renameat2, from, old, to, new, 0), "show",
+                       to, new);
 }
 
 int linkat(int from, const char *old, int to, const char *new, int flags)
 {
-    return note_change(syscall(SYS_linkat, from, old, to, new, flags), "show", to, new);
+    return note_change(prevents(new) ? -1 : syscall(SYS_linkat, from, old, to, new, flags), "show",
+                       to, new);
 }
 
 int unlinkat(int directory, const char *name, int flags)
 {
-    return note_change(syscall(SYS_unlinkat, directory, name, flags), "remove", directory, name);
+    return note_change(prevents(name) ? -1 : syscall(SYS_unlinkat, directory, name, flags),
+                       "remove", directory, name);
 }
 
 static void setup(void)
@@ -142,14 +160,13 @@ END_TEST
 /* The text is the old one or the new one; before the visible step it is the old one. */
 static void check_state(const struct change *change, store_result result)
 {
-    const char *text = file_text(place("/root%s", change->path));
     const char *old = change->action == CREATE ? "(none)" : "old";
     const char *new = change->action == DELETE ? "(none)" : "new";
     struct stat status;
     if (strcmp(change->path, "/empty/") == 0)
         ck_assert_int_eq(stat(place("/root/empty"), &status) == 0, result == STORE_IO);
     else
-        ck_assert_str_eq(text, result == STORE_IO ? old : new);
+        ck_assert_str_eq(file_text(place("/root%s", change->path)), result == STORE_IO ? old : new);
 }
 
 /* Whichever sync fails: what has not become visible has not happened, and what has is unknown. */
@@ -229,6 +246,51 @@ START_TEST(not_yet_durable_is_not_shown)
     ck_assert_int_eq(change.operation.result, STORE_DONE);
     ck_assert_int_eq(show.operation.result, STORE_DONE);
     ck_assert_mem_eq(show.operation.contents.data, "new", 3);
+}
+END_TEST
+
+START_TEST(failures_have_reasons)
+{
+    static const struct {
+        int error;
+        store_result result;
+    } reasons[] = {{ENOSPC, STORE_NO_SPACE}, {EDQUOT, STORE_QUOTA},     {EROFS, STORE_READ_ONLY},
+                   {EACCES, STORE_DENIED},   {ENOMEM, STORE_NO_MEMORY}, {EIO, STORE_IO}};
+    fixture.store = open_store(0, NULL);
+    int entries = count_entries();
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        forget_events(1);
+        failure = reasons[i].error;
+        struct outcome outcome =
+            run(i % 2 == 0 ? CREATE : UPDATE, i % 2 == 0 ? "/n/m/f" : "/dir/old", "new");
+        ck_assert_int_eq(outcome.result, reasons[i].result);
+        ck_assert_int_eq(outcome.error, reasons[i].error);
+        ck_assert_int_eq(count_entries(), entries);
+    }
+}
+END_TEST
+
+/* A visible step that fails may be done all the same: on a file system behind a network. */
+START_TEST(failed_steps)
+{
+    remove_root();
+    for (size_t i = 0; i < 2 * CHANGES; i++) {
+        const struct change *change = &changes[i / 2];
+        setup();
+        fixture.store = open_store(_i, NULL);
+        int descriptors = count_descriptors();
+        atomic_store(&step_is_done, i % 2 == 1);
+        atomic_store(&fail_step, true);
+        struct outcome outcome = run(change->action, change->path, "new");
+        ck_assert(!atomic_load(&fail_step));
+        ck_assert_int_eq(outcome.result, STORE_OUTCOME_UNKNOWN);
+        ck_assert_int_eq(outcome.error, EIO);
+        ck_assert_int_eq(count_descriptors(), descriptors);
+        check_state(change, i % 2 == 1 ? outcome.result : STORE_IO);
+        count_entries();
+        remove_root();
+    }
+    setup();
 }
 END_TEST
 
@@ -344,6 +406,8 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, remove_root);
     tcase_add_loop_test(tests, order, 0, MODES);
     tcase_add_loop_test(tests, failures, 0, MODES);
+    tcase_add_test(tests, failures_have_reasons);
+    tcase_add_loop_test(tests, failed_steps, 0, MODES);
     tcase_add_test(tests, not_yet_durable_is_not_shown);
     tcase_add_loop_test(tests, directories_not_yet_durable, 0, MODES);
     tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
