@@ -68,6 +68,39 @@ START_TEST(same_missing_directory)
 }
 END_TEST
 
+/* A directory vanishes whenever it is empty: each CREATE makes it anew. */
+static atomic_bool removing;
+
+static void *remove_again_and_again(void *argument)
+{
+    const char *directory = argument;
+    while (atomic_load(&removing))
+        rmdir(directory);
+    return NULL;
+}
+
+START_TEST(vanishing_directory)
+{
+    pthread_t remover;
+    char directory[400];
+    snprintf(directory, sizeof directory, "%s/d", fixture.docroot);
+    open_mode(_i);
+    ((struct store_fs *)fixture.store)->durability = STORE_DURABILITY_NONE;
+    atomic_store(&removing, true);
+    ck_assert_int_eq(pthread_create(&remover, NULL, remove_again_and_again, directory), 0);
+    int failed = 0;
+    for (int round = 0; round < 1000; round++) {
+        failed += result_of(CREATE, round % 2 == 0 ? "/d/f" : "/d/e/f", "x") != STORE_DONE;
+        failed += result_of(DELETE, round % 2 == 0 ? "/d/f" : "/d/e/f", NULL) != STORE_DONE;
+        if (round % 2 == 1)
+            failed += result_of(DELETE, "/d/e/", NULL) != STORE_DONE;
+    }
+    atomic_store(&removing, false);
+    ck_assert_int_eq(pthread_join(remover, NULL), 0);
+    ck_assert_int_eq(failed, 0);
+}
+END_TEST
+
 START_TEST(same_file)
 {
     struct creator creators[CREATORS];
@@ -436,6 +469,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, setup, remove_root);
     tcase_add_loop_test(tests, same_missing_directory, 0, MODES);
+    tcase_add_loop_test(tests, vanishing_directory, 0, MODES);
     tcase_add_loop_test(tests, same_file, 0, MODES);
     tcase_add_loop_test(tests, order_on_one_path, 0, MODES);
     tcase_add_loop_test(tests, reads_and_changes, 0, MODES);
