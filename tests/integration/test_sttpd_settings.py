@@ -319,19 +319,13 @@ def test_nobody_reads_the_log():
 
 
 def stuck_connection(server):
-    """A connection with answers waiting that nobody takes."""
-    assert server.exchange(b"CREATE /a %s\n" % (b"x" * 160)) == b"100 /a CREATED\n"
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.connect(server.address)
-    connection.settimeout(2)
-    requests = b"SHOW /a\n" * 1000
-    sent = 0
-    try:
-        while True:  # until the server has taken nothing for a while
-            sent = (sent + connection.send(requests[sent:])) % len(requests)
-    except TimeoutError:
-        return connection
+    """A connection that has asked for more than the kernel keeps for it, and takes none of it."""
+    for i in range(2000):
+        (server.docroot / f"{i:032}").write_text("x", encoding="utf-8")
+    connection = connect(server.address)
+    connection.sendall(b"LIST /\n" * 100)
+    connection.recv(1)  # the server has got the requests: one segment holds them all
+    return connection
 
 
 def test_stop_timeout():
