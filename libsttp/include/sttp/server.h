@@ -85,7 +85,7 @@ STTP_API const char *sttp_close_reason_text(sttp_close_reason reason);
 typedef struct sttp_notice {
     sttp_notice_kind kind;
     uint64_t connection;  /* unique in this server, counted from 1 */
-    const char *peer;     /* "127.0.0.1:40000", "[::1]:40000", "unix" */
+    const char *peer;     /* "127.0.0.1:40000", "[::1]:40000", "unix"; until the callback returns */
     const char *listener; /* the address that it came in on, as sttp_server_address gives it */
     sttp_close_reason reason;
     int system_errno;
@@ -111,7 +111,7 @@ typedef struct sttp_server_options {
     unsigned max_in_flight; /* requests of one connection under way at once; default 64 */
     size_t max_unsent; /* bytes of a connection's answers waiting to be taken, beyond which no more
                           of its requests are read; default 65,536 */
-    unsigned backlog;  /* of listen(2); default 1,024 */
+    unsigned backlog;  /* of listen(2), for each worker; default 1,024 */
     unsigned idle_timeout;    /* nothing in flight; default 60,000 */
     unsigned request_timeout; /* from a request's first byte to its last; default 10,000 */
     unsigned send_timeout;    /* a waiting answer of which the peer takes no byte; default 30,000 */
