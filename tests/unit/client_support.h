@@ -168,18 +168,19 @@ static inline void peer_read(peer *p, size_t index, int fd, const char *expected
 static inline bool peer_write(const peer *p, int fd, const char *text)
 {
     size_t size = strlen(text);
-    char *copy = strdup(text);
-    ssize_t n = 0;
+    size_t at = 0;
+    ssize_t n = 1;
 
-    if (copy) {
-        scramble(copy, size, p->key);
-        for (size_t at = 0; at < size && n >= 0; at += (size_t)n) {
-            n = send(fd, copy + at, size - at, MSG_NOSIGNAL);
-            if (n < 0)
-                break;
-        }
+    while (at < size && n > 0) {
+        char piece[512];
+        size_t length = size - at < sizeof piece ? size - at : sizeof piece;
+
+        memcpy(piece, text + at, length);
+        scramble(piece, length, p->key);
+        n = send(fd, piece, length, MSG_NOSIGNAL);
+        if (n > 0)
+            at += (size_t)n;
     }
-    free(copy);
     return n > 0;
 }
 
