@@ -490,14 +490,14 @@ static inline ptrdiff_t scrambler_write(void *session, const char *data, size_t 
 static inline int scrambler_handshake(void *session, short *wants)
 {
     scrambler *s = session;
-    char answer;
+    char answer[16]; /* gcc believes that recv may give more than it was asked for */
 
     if (s->refuses)
         return -1;
     if (!s->greeted && scrambler_write(s, "H", 1, wants) != 1)
         return -1;
     s->greeted = true;
-    return scrambler_read(s, &answer, 1, wants) == 1 && answer == 'h' ? 1 : -1;
+    return scrambler_read(s, answer, 1, wants) == 1 && answer[0] == 'h' ? 1 : -1;
 }
 
 static inline void scrambler_explain(void *session, char *buffer, size_t capacity)
