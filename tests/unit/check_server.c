@@ -1,5 +1,62 @@
-/* The server engine: the order of answers, the end of a session. */
+/* The server engine: options, the order of answers, the end of a session. */
 #include "server_support.h"
+
+/* ---- options ---- */
+
+static sttp_status try_options(sttp_server_options options)
+{
+    sttp_server *server = (sttp_server *)&options;
+    sttp_status status = sttp_server_create(&options, &server);
+    ck_assert_int_eq(server != NULL, status == STTP_OK);
+    sttp_server_destroy(server);
+    return status;
+}
+
+START_TEST(test_options)
+{
+    const sttp_server_options good = {.size = sizeof good, .handler = handle};
+    sttp_server_options options = good;
+    ck_assert_int_eq(try_options(options), STTP_OK);
+    options.size = 0;
+    ck_assert_int_eq(try_options(options), STTP_ERR_ARGUMENT);
+    options = good;
+    options.handler = NULL;
+    ck_assert_int_eq(try_options(options), STTP_ERR_ARGUMENT);
+    options = good;
+    options.workers = 1025;
+    ck_assert_int_eq(try_options(options), STTP_ERR_ARGUMENT);
+    options = good;
+    options.idle_timeout = 1u << 31;
+    ck_assert_int_eq(try_options(options), STTP_ERR_ARGUMENT);
+}
+END_TEST
+
+START_TEST(test_states)
+{
+    struct fixture *fixture = make_fixture();
+    sttp_server_options options = with_fixture(fixture, (sttp_server_options){0});
+    ck_assert_int_eq(sttp_server_create(&options, &fixture->server), STTP_OK);
+    ck_assert_int_eq(sttp_server_start(fixture->server), STTP_ERR_STATE);
+    ck_assert_ptr_null(sttp_server_address(fixture->server, 0));
+    ck_assert_int_eq(sttp_server_listen(fixture->server, "127.0.0.1:0"), STTP_OK);
+    ck_assert_ptr_null(sttp_server_address(fixture->server, 1));
+    ck_assert_int_eq(sttp_server_start(fixture->server), STTP_OK);
+    ck_assert_int_eq(sttp_server_start(fixture->server), STTP_ERR_STATE);
+    ck_assert_int_eq(sttp_server_listen(fixture->server, "127.0.0.1:0"), STTP_ERR_STATE);
+    stop(fixture);
+    sttp_server_destroy(NULL);
+}
+END_TEST
+
+START_TEST(test_reason_texts)
+{
+    for (int i = STTP_CLOSE_NONE; i <= STTP_CLOSE_STOP; i++)
+        for (int j = STTP_CLOSE_NONE; j < i; j++)
+            ck_assert_str_ne(sttp_close_reason_text((sttp_close_reason)i),
+                             sttp_close_reason_text((sttp_close_reason)j));
+    ck_assert_str_eq(sttp_close_reason_text((sttp_close_reason)1000), "unknown reason");
+}
+END_TEST
 
 /* ---- order ---- */
 
@@ -274,6 +331,11 @@ END_TEST
 static Suite *server_suite(void)
 {
     Suite *suite = suite_create("server");
+    TCase *options = tcase_create("options");
+    tcase_add_test(options, test_options);
+    tcase_add_test(options, test_states);
+    tcase_add_test(options, test_reason_texts);
+    suite_add_tcase(suite, options);
     TCase *order = tcase_create("order");
     tcase_set_timeout(order, 60);
     tcase_add_test(order, test_answers_come_in_order);

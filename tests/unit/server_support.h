@@ -176,6 +176,7 @@ static inline void handle(void *context, const sttp_request *request, sttp_reply
     char id[32];
     pthread_mutex_lock(&fixture->mutex);
     fixture->handled++;
+    pthread_cond_broadcast(&fixture->changed);
     pthread_mutex_unlock(&fixture->mutex);
     if (begins(request->path, "/park")) {
         park(fixture, request, reply);
