@@ -1,6 +1,9 @@
-/* One queue, one mutex, one condition. The number of places is counted apart, with an atomic, so
- * that an operation can have one while it waits elsewhere (behind a change of its path) and is sure
- * to be taken later.
+/* Two lines, one of listings and one of all else, that take turns; one mutex, one condition. Places
+ * are counted apart, with atomics, so that an operation can have one while it waits elsewhere
+ * (behind a change of its path) and is sure to be taken later.
+ *
+ * A listing may take long and be asked for again and again, so listings never have all the threads.
+ * One that waits for another listing's thread needs no wake-up: that thread looks for more itself.
  *
  * Threads that end on their own leave their handle in `ended`; the next one to end joins its
  * predecessor, and pool_stop joins the last. So no thread outlives the pool, and there is never
@@ -17,23 +20,62 @@
 /* Operations keep what is large in memory of their own; the rest is a few paths. */
 enum { STACK_SIZE = 256 << 10 };
 
+/* Operations in the order they came. */
+struct line {
+    store_operation *first;
+    store_operation **last;
+    unsigned waiting;
+};
+
 struct pool {
     struct pool_settings settings;
     pthread_attr_t attributes;
     atomic_uint taken;
+    atomic_uint taken_by_listings;
 
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t wake;  /* something waits, or the pool stops */
     pthread_cond_t gone;  /* `running` became 0 */
-    store_operation *first;
-    store_operation **last;
-    unsigned waiting;
+    struct line others;
+    struct line listings;
+    bool listings_turn;
+    unsigned listing; /* threads that work on listings */
     unsigned running; /* threads */
     unsigned idle;    /* of these */
     pthread_t ended;
     bool has_ended;
     bool stopping;
 };
+
+static bool is_listing(const store_operation *operation)
+{
+    return operation->action == STTP_ACTION_LIST;
+}
+
+/* Three in four, but all where there are fewer. */
+static unsigned listings_share(unsigned of)
+{
+    return of - of / 4;
+}
+
+static void line_add(struct line *line, store_operation *operation)
+{
+    operation->next = NULL;
+    *line->last = operation;
+    line->last = &operation->next;
+    line->waiting++;
+}
+
+static store_operation *line_take(struct line *line)
+{
+    store_operation *operation = line->first;
+    line->first = operation->next;
+    if (line->first == NULL)
+        line->last = &line->first;
+    line->waiting--;
+    operation->next = NULL;
+    return operation;
+}
 
 static bool init_conditions(pool *self)
 {
@@ -57,7 +99,8 @@ pool *pool_create(const struct pool_settings *settings)
     if (self == NULL)
         return NULL;
     self->settings = *settings;
-    self->last = &self->first;
+    self->others.last = &self->others.first;
+    self->listings.last = &self->listings.first;
     if (pthread_attr_init(&self->attributes) != 0)
         goto no_attributes;
     if (pthread_attr_setstacksize(&self->attributes, STACK_SIZE) != 0 ||
@@ -73,23 +116,47 @@ no_attributes:
     return NULL;
 }
 
-bool pool_admit(pool *self)
+static bool take_place(atomic_uint *count, unsigned places)
 {
-    unsigned places = self->settings.threads + self->settings.queue;
-    unsigned taken = atomic_load(&self->taken);
+    unsigned taken = atomic_load(count);
     do {
         if (taken >= places)
             return false;
-    } while (!atomic_compare_exchange_weak(&self->taken, &taken, taken + 1));
+    } while (!atomic_compare_exchange_weak(count, &taken, taken + 1));
     return true;
 }
 
-void pool_release(pool *self)
+bool pool_admit(pool *self, const store_operation *operation)
 {
+    unsigned places = self->settings.threads + self->settings.queue;
+    if (!take_place(&self->taken, places))
+        return false;
+    if (!is_listing(operation) || take_place(&self->taken_by_listings, listings_share(places)))
+        return true;
+    atomic_fetch_sub(&self->taken, 1);
+    return false;
+}
+
+void pool_release(pool *self, const store_operation *operation)
+{
+    if (is_listing(operation))
+        atomic_fetch_sub(&self->taken_by_listings, 1);
     atomic_fetch_sub(&self->taken, 1);
 }
 
-/* The next operation, or NULL where the thread is to end. The lock is held. */
+/* How many of the listings that wait may begin. The lock is held, here and below. */
+static unsigned ready_listings(const pool *self)
+{
+    unsigned free_threads = listings_share(self->settings.threads) - self->listing;
+    return self->listings.waiting < free_threads ? self->listings.waiting : free_threads;
+}
+
+static unsigned ready(const pool *self)
+{
+    return self->others.waiting + ready_listings(self);
+}
+
+/* The next operation, or NULL where the thread is to end. */
 static store_operation *take(pool *self)
 {
     struct timespec until;
@@ -102,21 +169,18 @@ static store_operation *take(pool *self)
     }
     int waited = 0;
     self->idle++;
-    while (!self->stopping && self->first == NULL && waited != ETIMEDOUT)
+    while (!self->stopping && ready(self) == 0 && waited != ETIMEDOUT)
         waited = pthread_cond_timedwait(&self->wake, &self->lock, &until);
     self->idle--;
-    if (self->stopping || self->first == NULL)
+    if (self->stopping || ready(self) == 0)
         return NULL;
-    store_operation *operation = self->first;
-    self->first = operation->next;
-    if (self->first == NULL)
-        self->last = &self->first;
-    self->waiting--;
-    operation->next = NULL;
-    return operation;
+    bool listing = ready_listings(self) > 0 && (self->listings_turn || self->others.waiting == 0);
+    self->listings_turn = !listing;
+    self->listing += listing;
+    return line_take(listing ? &self->listings : &self->others);
 }
 
-/* Ends the calling thread's part in the pool: the lock is held, and given up. */
+/* Ends the calling thread's part in the pool, and gives the lock up. */
 static void end_thread(pool *self)
 {
     pthread_t predecessor = self->ended;
@@ -137,15 +201,16 @@ static void *work(void *argument)
     pthread_setname_np(pthread_self(), "store");
     pthread_mutex_lock(&self->lock);
     while ((operation = take(self)) != NULL) {
+        bool listing = is_listing(operation);
         pthread_mutex_unlock(&self->lock);
         self->settings.run(self->settings.context, operation);
         pthread_mutex_lock(&self->lock);
+        self->listing -= listing;
     }
     end_thread(self);
     return NULL;
 }
 
-/* The lock is held. */
 static void start_thread(pool *self)
 {
     sigset_t all, before;
@@ -160,14 +225,11 @@ static void start_thread(pool *self)
 bool pool_add(pool *self, store_operation *operation)
 {
     pthread_mutex_lock(&self->lock);
-    if (!self->stopping && self->waiting >= self->idle && self->running < self->settings.threads)
+    if (!self->stopping && ready(self) >= self->idle && self->running < self->settings.threads)
         start_thread(self);
     bool taken = self->running > 0;
     if (taken) {
-        operation->next = NULL;
-        *self->last = operation;
-        self->last = &operation->next;
-        self->waiting++;
+        line_add(is_listing(operation) ? &self->listings : &self->others, operation);
         pthread_cond_signal(&self->wake);
     }
     pthread_mutex_unlock(&self->lock);
@@ -185,7 +247,8 @@ store_operation *pool_stop(pool *self)
     pthread_mutex_unlock(&self->lock);
     if (self->has_ended)
         pthread_join(self->ended, NULL);
-    return self->first;
+    *self->others.last = self->listings.first;
+    return self->others.first;
 }
 
 void pool_destroy(pool *self)

@@ -1,6 +1,9 @@
 /* The threads of a store: operations that may wait for storage run here. Threads are started when
  * operations wait and none is idle, and end after some time without work. All signals are blocked
- * in them; their name is "store". */
+ * in them; their name is "store".
+ *
+ * Listings have at most three in four of the threads and of the places: whatever is to be listed,
+ * changes and SHOW go on. */
 #ifndef STTPD_POOL_H
 #define STTPD_POOL_H
 
@@ -22,12 +25,12 @@ struct pool_settings {
 /* NULL where memory is out. No thread is started yet. */
 pool *pool_create(const struct pool_settings *settings);
 
-/* Takes one of the `threads` + `queue` places. False where all are taken, or after pool_stop. Who
- * has a place may wait for something else before pool_add. */
-bool pool_admit(pool *pool);
+/* Takes one of the `threads` + `queue` places for the operation. False where all that it may have
+ * are taken, or after pool_stop. Who has a place may wait for something else before pool_add. */
+bool pool_admit(pool *pool, const store_operation *operation);
 
 /* Gives a place back; whoever took it does so when the operation has run. */
-void pool_release(pool *pool);
+void pool_release(pool *pool, const store_operation *operation);
 
 /* Hands over an operation that has a place; `run` is called with it. False where no thread runs and
  * none can be started: nothing was taken. */

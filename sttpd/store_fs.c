@@ -38,22 +38,17 @@ static void complete(store_operation *operation, store_result result, int error)
     operation->complete(operation);
 }
 
-static pool *pool_of(const struct store_fs *fs, const store_operation *operation)
-{
-    return operation->action == STTP_ACTION_LIST ? fs->listing_pool : fs->pool;
-}
-
-/* Hands operations whose turn it is to their pool. Those for which there is no thread end, and let
+/* Hands operations whose turn it is to the pool. Those for which there is no thread end, and let
  * others have their turn. */
 static void dispatch(struct store_fs *fs, store_operation *first)
 {
     while (first != NULL) {
         store_operation *operation = first;
         first = operation->next;
-        if (pool_add(pool_of(fs, operation), operation))
+        if (pool_add(fs->pool, operation))
             continue;
         struct path_turn turn = path_queue_turn(fs->paths, operation);
-        pool_release(pool_of(fs, operation));
+        pool_release(fs->pool, operation);
         complete(operation, STORE_BUSY, EAGAIN);
         store_operation *released = path_queue_leave(fs->paths, turn);
         store_operation **end = &released;
@@ -97,7 +92,7 @@ static void run(void *context, store_operation *operation)
     struct path_turn turn = path_queue_turn(fs->paths, operation);
     store_result result = perform(fs, operation);
     int error = errno;
-    pool_release(pool_of(fs, operation));
+    pool_release(fs->pool, operation);
     complete(operation, result, error);
     dispatch(fs, path_queue_leave(fs->paths, turn));
 }
@@ -117,7 +112,7 @@ static void submit(store *base, store_operation *operation)
         complete(operation, operation->result, 0);
         return;
     }
-    if (!pool_admit(pool_of(fs, operation))) {
+    if (!pool_admit(fs->pool, operation)) {
         complete(operation, STORE_BUSY, 0);
         return;
     }
@@ -128,7 +123,7 @@ static void submit(store *base, store_operation *operation)
     case PATH_QUEUE_WAIT:
         break;
     case PATH_QUEUE_NO_MEMORY:
-        pool_release(pool_of(fs, operation));
+        pool_release(fs->pool, operation);
         complete(operation, STORE_NO_MEMORY, ENOMEM);
         break;
     }
@@ -138,8 +133,6 @@ static void submit(store *base, store_operation *operation)
 static void destroy(struct store_fs *fs)
 {
     fs_syncer_stop(fs);
-    if (fs->listing_pool != fs->pool)
-        pool_destroy(fs->listing_pool);
     pool_destroy(fs->pool);
     path_queue_destroy(fs->paths);
     fs_close(fs->root.fd);
@@ -153,8 +146,6 @@ static void close_store(store *base)
     atomic_store(&fs->closing, true);
     /* A pool that is stopped takes nothing any more: what waited ends. */
     dispatch(fs, pool_stop(fs->pool));
-    if (fs->listing_pool != fs->pool)
-        dispatch(fs, pool_stop(fs->listing_pool));
     destroy(fs);
 }
 
@@ -197,32 +188,18 @@ static void clean(struct store_fs *fs, const char *docroot, char *error, size_t 
                  docroot, leftovers.failures, strerror(leftovers.error));
 }
 
-/* Few threads are one pool for all; of more, listings have their share. */
-static bool create_pools(struct store_fs *fs, unsigned threads, unsigned queue)
+static bool start(struct store_fs *fs, const struct store_fs_settings *settings)
 {
-    bool apart = threads >= STORE_FS_LISTING_SHARE;
-    unsigned listing_threads = apart ? threads / STORE_FS_LISTING_SHARE : 0;
-    unsigned listing_queue = apart ? queue / STORE_FS_LISTING_SHARE : 0;
-    struct pool_settings settings = {
-        .threads = threads - listing_threads,
-        .queue = queue - listing_queue,
+    struct pool_settings threads = {
+        .threads = settings->threads == 0 ? DEFAULT_THREADS : settings->threads,
+        .queue = settings->queue == 0 ? DEFAULT_QUEUE : settings->queue,
         .idle_timeout = IDLE_TIMEOUT,
         .run = run,
         .context = fs,
     };
-    fs->pool = pool_create(&settings);
-    settings.threads = listing_threads;
-    settings.queue = listing_queue;
-    fs->listing_pool = apart ? pool_create(&settings) : fs->pool;
-    return fs->pool != NULL && fs->listing_pool != NULL;
-}
-
-static bool start(struct store_fs *fs, const struct store_fs_settings *settings)
-{
-    unsigned threads = settings->threads == 0 ? DEFAULT_THREADS : settings->threads;
-    unsigned queue = settings->queue == 0 ? DEFAULT_QUEUE : settings->queue;
-    fs->paths = path_queue_create(queue);
-    if (fs->paths == NULL || !create_pools(fs, threads, queue)) {
+    fs->paths = path_queue_create(threads.queue);
+    fs->pool = pool_create(&threads);
+    if (fs->paths == NULL || fs->pool == NULL) {
         errno = ENOMEM;
         return false;
     }

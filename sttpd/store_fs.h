@@ -20,10 +20,6 @@ enum store_durability {
 /* Descriptors that an operation has open at once, at most; the store has one besides. */
 enum { STORE_FS_DESCRIPTORS = 5 };
 
-/* Where there are as many threads, one in so many threads and places is for LIST, and the others
- * are not: whatever is to be listed, changes and SHOW have their threads. */
-enum { STORE_FS_LISTING_SHARE = 4 };
-
 /* Zero stands for the default in every field but `docroot`. What it points to is copied. */
 struct store_fs_settings {
     const char *docroot;

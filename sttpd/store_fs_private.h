@@ -50,7 +50,6 @@ struct store_fs {
     struct fs_root root;
     enum store_durability durability;
     pool *pool;
-    pool *listing_pool; /* may be the same */
     path_queue *paths;
     atomic_bool closing;
     atomic_bool plain_rename;     /* the file system has no RENAME_NOREPLACE */

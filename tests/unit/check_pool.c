@@ -18,7 +18,7 @@ enum { THREADS = 4, QUEUE = 8 };
 
 static pool *tested;
 static sem_t begun, gate, ended;
-static atomic_int running, most, unblocked;
+static atomic_int running, most, unblocked, begins;
 
 /* What `run` does with each operation: tells that it began, waits for the gate. */
 static void hold(void *context, store_operation *operation)
@@ -32,20 +32,26 @@ static void hold(void *context, store_operation *operation)
     pthread_sigmask(SIG_BLOCK, NULL, &blocked);
     if (!sigismember(&blocked, SIGTERM) || !sigismember(&blocked, SIGXFSZ))
         atomic_fetch_add(&unblocked, 1);
+    operation->system_errno = atomic_fetch_add(&begins, 1);
     sem_post(&begun);
     sem_wait(&gate);
     operation->result = STORE_EXISTS;
     atomic_fetch_sub(&running, 1);
-    pool_release(tested);
+    pool_release(tested, operation);
     sem_post(&ended);
+}
+
+static void create_with(unsigned threads, unsigned idle_timeout)
+{
+    struct pool_settings settings = {
+        .threads = threads, .queue = QUEUE, .idle_timeout = idle_timeout, .run = hold};
+    tested = pool_create(&settings);
+    ck_assert_ptr_nonnull(tested);
 }
 
 static void create(unsigned idle_timeout)
 {
-    struct pool_settings settings = {
-        .threads = THREADS, .queue = QUEUE, .idle_timeout = idle_timeout, .run = hold};
-    tested = pool_create(&settings);
-    ck_assert_ptr_nonnull(tested);
+    create_with(THREADS, idle_timeout);
 }
 
 static void setup(void)
@@ -56,12 +62,13 @@ static void setup(void)
     atomic_store(&running, 0);
     atomic_store(&most, 0);
     atomic_store(&unblocked, 0);
+    atomic_store(&begins, 0);
 }
 
 static void add(store_operation *operations, int count)
 {
     for (int i = 0; i < count; i++) {
-        ck_assert(pool_admit(tested));
+        ck_assert(pool_admit(tested, &operations[i]));
         ck_assert(pool_add(tested, &operations[i]));
     }
 }
@@ -123,16 +130,16 @@ START_TEST(places)
     store_operation operations[THREADS + QUEUE] = {0};
     create(10000);
     add(operations, THREADS + QUEUE);
-    ck_assert(!pool_admit(tested));
+    ck_assert(!pool_admit(tested, &operations[0]));
     open_gate(1);
     wait_for(&ended, 1);
-    ck_assert(pool_admit(tested));
-    ck_assert(!pool_admit(tested));
-    pool_release(tested);
+    ck_assert(pool_admit(tested, &operations[0]));
+    ck_assert(!pool_admit(tested, &operations[0]));
+    pool_release(tested, &operations[0]);
     open_gate(THREADS + QUEUE);
     wait_for(&ended, THREADS + QUEUE - 1);
     ck_assert_ptr_null(pool_stop(tested));
-    ck_assert(!pool_admit(tested));
+    ck_assert(!pool_admit(tested, &operations[0]));
     pool_destroy(tested);
 }
 END_TEST
@@ -174,8 +181,8 @@ START_TEST(stop_returns_the_rest)
     add(operations, THREADS + 3);
     wait_for(&begun, THREADS);
     ck_assert_int_eq(pthread_create(&stopper, NULL, stop, &left), 0);
-    while (pool_admit(tested))
-        pool_release(tested);
+    while (pool_admit(tested, &operations[0]))
+        pool_release(tested, &operations[0]);
     open_gate(THREADS);
     ck_assert_int_eq(pthread_join(stopper, NULL), 0);
     for (int i = 0; i < 3; i++, left = left->next) {
@@ -184,6 +191,51 @@ START_TEST(stop_returns_the_rest)
     }
     ck_assert_ptr_null(left);
     ck_assert(!pool_add(tested, &operations[0]));
+    pool_destroy(tested);
+}
+END_TEST
+
+/* Three in four threads, and three in four places. */
+START_TEST(listings_leave_room)
+{
+    store_operation listings[10], others[THREADS + QUEUE - 9] = {0};
+    for (int i = 0; i < 10; i++)
+        listings[i] = (store_operation){.action = STTP_ACTION_LIST};
+    create(10000);
+    add(listings, 9);
+    ck_assert(!pool_admit(tested, &listings[9]));
+    add(others, THREADS + QUEUE - 9);
+    wait_for(&begun, THREADS);
+    ck_assert_int_eq(others[0].system_errno + listings[0].system_errno + listings[1].system_errno +
+                         listings[2].system_errno,
+                     0 + 1 + 2 + 3);
+    ck_assert(!pool_admit(tested, &others[0]));
+    open_gate(THREADS + QUEUE);
+    wait_for(&ended, THREADS + QUEUE);
+    ck_assert(pool_admit(tested, &listings[9]));
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
+/* Neither listings nor all else has to wait until nothing of the other kind waits. */
+START_TEST(kinds_take_turns)
+{
+    store_operation listings[3], others[3] = {0};
+    create_with(1, 10000);
+    add(others, 1);
+    wait_for(&begun, 1);
+    for (int i = 0; i < 3; i++)
+        listings[i] = (store_operation){.action = STTP_ACTION_LIST};
+    add(listings, 3);
+    add(others + 1, 2);
+    open_gate(6);
+    wait_for(&ended, 6);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(others[i].system_errno, 2 * i);
+        ck_assert_int_eq(listings[i].system_errno, 2 * i + 1);
+    }
+    ck_assert_ptr_null(pool_stop(tested));
     pool_destroy(tested);
 }
 END_TEST
@@ -198,6 +250,8 @@ int main(void)
     tcase_add_test(tests, places);
     tcase_add_test(tests, threads_come_and_go);
     tcase_add_test(tests, stop_returns_the_rest);
+    tcase_add_test(tests, listings_leave_room);
+    tcase_add_test(tests, kinds_take_turns);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
