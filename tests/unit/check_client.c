@@ -222,6 +222,40 @@ START_TEST(test_show_goes_again_once)
 }
 END_TEST
 
+/* Half an answer is an error; a request goes again only where nothing came. And a peer that closed
+ * behind its answer is left at once. */
+START_TEST(test_half_an_answer)
+{
+    static const step steps[] = {{STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /a\n"},
+                                 {STEP_WRITE, "200 /a OK\n1\n"},
+                                 {STEP_READ, "SHOW /a\n"},
+                                 {STEP_WRITE, "200 /a OK\n1\n"},
+                                 {STEP_READ, "SHOW /a\n"},
+                                 {STEP_WRITE, "200 /a OK\nBuy mi"},
+                                 {STEP_CLOSE, 0},
+                                 {STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /a\n"},
+                                 {STEP_WRITE, "200 /a OK\n"},
+                                 {STEP_CLOSE, 0},
+                                 {STEP_END, 0}};
+    diary d = {0};
+    peer p;
+    sttp_client *client;
+
+    peer_start(&p, steps);
+    client = make((sttp_client_options){.port = p.port, .trace = diary_write, .trace_context = &d});
+    assert_shows(client, "/a", "1");
+    assert_shows(client, "/a", "1");
+    assert_fails(client, STTP_ACTION_SHOW, "/a", STTP_ERR_CONNECTION_LOST);
+    d.text[0] = '\0';
+    assert_shows(client, "/a", "");
+    ck_assert_str_eq(d.text, "connecting connected sent(SHOW /a) received(200 /a OK) closed");
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
 START_TEST(test_change_outcome_unknown)
 {
     static const step steps[] = {
@@ -474,6 +508,7 @@ int main(void)
     tcase_add_test(requests, test_one_prompt_close);
     tcase_add_test(requests, test_show_goes_again);
     tcase_add_test(requests, test_show_goes_again_once);
+    tcase_add_test(requests, test_half_an_answer);
     tcase_add_test(requests, test_change_outcome_unknown);
     tcase_add_loop_test(answers, test_bad_answer, 0, (int)COUNT(bad_answers));
     tcase_add_test(answers, test_long_path_in_error);

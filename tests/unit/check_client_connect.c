@@ -1,41 +1,9 @@
-/* The blocking client's way to a server: deadlines, addresses, sockets, transports. */
+/* The blocking client's way to a server: deadlines, addresses, sockets. */
 #include <sched.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 
 #include "client_assert.h"
-
-/* --- Time ---------------------------------------------------------------------------------------
- *
- * These stand in place of the C library's, so that a test can see a client wait and can hold its
- * clock, and need not measure time. */
-
-static _Thread_local struct {
-    diary *waits;           /* where each wait is noted */
-    scrambler *ends;        /* its stream ends at the next wait */
-    struct timespec frozen; /* the time it is; zero where time passes */
-} hold;
-
-int poll(struct pollfd *fds, nfds_t count, int timeout)
-{
-    const struct timespec limit = {.tv_sec = timeout / 1000,
-                                   .tv_nsec = (long)(timeout % 1000) * 1000000};
-
-    if (hold.waits)
-        strcat(hold.waits->text, " wait");
-    if (hold.ends)
-        shutdown(hold.ends->fd, SHUT_RD);
-    hold.ends = NULL;
-    return ppoll(fds, count, timeout < 0 ? NULL : &limit, NULL);
-}
-
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-    if (hold.frozen.tv_sec == 0)
-        return (int)syscall(SYS_clock_gettime, clock, now);
-    *now = hold.frozen;
-    return 0;
-}
+#include "client_hold.h"
 
 /* --- Deadlines ----------------------------------------------------------------------------------
  */
@@ -122,32 +90,6 @@ START_TEST(test_nothing_sent_too_late)
         sched_yield();
     error = assert_fails(client, STTP_ACTION_CREATE, "/a", STTP_ERR_TIMEOUT);
     ck_assert_int_eq(error.phase, STTP_PHASE_SEND);
-    peer_finish(&p);
-    sttp_client_destroy(client);
-}
-END_TEST
-
-/* A byte now and then does not buy time. */
-START_TEST(test_endless_answer_timeout)
-{
-    static const step steps[] = {{STEP_ACCEPT, 0},
-                                 {STEP_READ, "H"},
-                                 {STEP_WRITE, "h"},
-                                 {STEP_READ, "LIST /\n"},
-                                 {STEP_WRITE, "200 / OK\n"},
-                                 {STEP_FLOOD, "name, name, name, "},
-                                 {STEP_END, 0}};
-    scrambler s = {.key = 3, .at_once = 1};
-    const sttp_transport transport = scrambling(&s);
-    sttp_client *client;
-    sttp_error error;
-    peer p;
-
-    peer_start_on(&p, listening_socket("127.0.0.1", 0), steps, s.key);
-    client = make((sttp_client_options){
-        .port = port_of(p.listener), .transport = &transport, .request_timeout_ms = 300});
-    error = assert_fails(client, STTP_ACTION_LIST, "/", STTP_ERR_TIMEOUT);
-    ck_assert_int_eq(error.phase, STTP_PHASE_RECEIVE);
     peer_finish(&p);
     sttp_client_destroy(client);
 }
@@ -338,6 +280,72 @@ START_TEST(test_third_address_at_once)
 }
 END_TEST
 
+/* A socket that fails before the first byte of a change: no signal, and the change goes again. */
+START_TEST(test_change_not_sent)
+{
+    static const step steps[] = {{STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /1\n"},
+                                 {STEP_WRITE, "200 /1 OK\n1\n"},
+                                 {STEP_READ, "SHOW /2\n"},
+                                 {STEP_WRITE, "200 /2 OK\n2\n"},
+                                 {STEP_AWAIT_CLOSE, 0},
+                                 {STEP_ACCEPT, 0},
+                                 {STEP_READ, "CREATE /3 \"x\"\n"},
+                                 {STEP_WRITE, "100 /3 CREATED\n"},
+                                 {STEP_END, 0}};
+    sttp_response response;
+    sttp_client *client;
+    sttp_error error;
+    peer p;
+
+    peer_start(&p, steps);
+    client = make_for(&p);
+    assert_shows(client, "/1", "1");
+    assert_shows(client, "/2", "2");
+    hold.breaks = true;
+    ck_assert_msg(ask(client, STTP_ACTION_CREATE, "/3", &response, &error) == STTP_OK, "%s",
+                  error.text);
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
+/* Once a server was seen to keep a connection, no change is held back. */
+START_TEST(test_change_goes_at_once)
+{
+    static const step steps[] = {{STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /1\n"},
+                                 {STEP_WRITE, "200 /1 OK\n1\n"},
+                                 {STEP_READ, "SHOW /2\n"},
+                                 {STEP_WRITE, "200 /2 OK\n2\n"},
+                                 {STEP_CLOSE, 0},
+                                 {STEP_ACCEPT, 0},
+                                 {STEP_READ, "SHOW /3\n"},
+                                 {STEP_WRITE, "200 /3 OK\n3\n"},
+                                 {STEP_READ, "CREATE /4 \"x\"\n"},
+                                 {STEP_WRITE, "100 /4 CREATED\n"},
+                                 {STEP_END, 0}};
+    sttp_response response;
+    sttp_client *client;
+    sttp_error error;
+    diary d = {0};
+    peer p;
+
+    peer_start(&p, steps);
+    client = make((sttp_client_options){.port = p.port, .trace = diary_write, .trace_context = &d});
+    assert_shows(client, "/1", "1");
+    assert_shows(client, "/2", "2");
+    assert_shows(client, "/3", "3");
+    d.text[0] = '\0';
+    hold.waits = &d;
+    ck_assert_int_eq(ask(client, STTP_ACTION_CREATE, "/4", &response, &error), STTP_OK);
+    hold.waits = NULL;
+    ck_assert_int_eq(strncmp(d.text, "sent(CREATE /4 \"x\") wait", 24), 0);
+    peer_finish(&p);
+    sttp_client_destroy(client);
+}
+END_TEST
+
 START_TEST(test_ipv6)
 {
     static const step steps[] = {
@@ -411,139 +419,16 @@ START_TEST(test_unix_socket_full)
 }
 END_TEST
 
-/* --- Transport ----------------------------------------------------------------------------------
- */
-
-/* Byte by byte, both ways. */
-START_TEST(test_transport)
-{
-    static const step steps[] = {{STEP_ACCEPT, 0},
-                                 {STEP_READ, "H"},
-                                 {STEP_WRITE, "h"},
-                                 {STEP_READ, "CREATE /a \"x\"\n"},
-                                 {STEP_WRITE, "100 /a CREATED\r\n"},
-                                 {STEP_READ, "SHOW /a\n"},
-                                 {STEP_WRITE, "200 /a OK\nx\n"},
-                                 {STEP_READ, "SHOW /a\n"},
-                                 {STEP_CLOSE, 0},
-                                 {STEP_END, 0}};
-    scrambler s = {.key = 0x5a, .at_once = 1};
-    const sttp_transport transport = scrambling(&s);
-    sttp_response response;
-    sttp_error error;
-    sttp_client *client;
-    peer p;
-
-    peer_start_on(&p, listening_socket("127.0.0.1", 0), steps, s.key);
-    client = make((sttp_client_options){.port = port_of(p.listener), .transport = &transport});
-    ck_assert_int_eq(ask(client, STTP_ACTION_CREATE, "/a", &response, &error), STTP_OK);
-    assert_shows(client, "/a", "x");
-    ck_assert_uint_eq(s.bytes_written, 1 + 14 + 8);
-    ck_assert_uint_eq(s.bytes_read, 1 + 16 + 12);
-    ck_assert_str_eq(s.host, "127.0.0.1");
-    s.refuses = true; /* the connection that follows when this one is closed */
-    error = assert_fails(client, STTP_ACTION_SHOW, "/a", STTP_ERR_TRANSPORT);
-    ck_assert_int_eq(error.phase, STTP_PHASE_HANDSHAKE);
-    assert_contains(error.text, "the scrambler is broken");
-    sttp_client_destroy(client);
-    peer_finish(&p);
-    ck_assert_uint_eq(s.opened, 2);
-    ck_assert_uint_eq(s.closed, 2);
-}
-END_TEST
-
-/* A change waits a moment for the end of a connection that has given one answer. */
-START_TEST(test_change_waits_for_the_end)
-{
-    static const step steps[] = {{STEP_ACCEPT, 0},
-                                 {STEP_READ, "H"},
-                                 {STEP_WRITE, "h"},
-                                 {STEP_READ, "CREATE /a \"x\"\n"},
-                                 {STEP_WRITE, "100 /a CREATED\n"},
-                                 {STEP_AWAIT_CLOSE, 0},
-                                 {STEP_ACCEPT, 0},
-                                 {STEP_READ, "H"},
-                                 {STEP_WRITE, "h"},
-                                 {STEP_READ, "CREATE /b \"x\"\n"},
-                                 {STEP_WRITE, "100 /b CREATED\n"},
-                                 {STEP_END, 0}};
-    scrambler s = {.key = 7, .at_once = 64};
-    const sttp_transport transport = scrambling(&s);
-    sttp_response response;
-    sttp_error error;
-    sttp_client *client;
-    peer p;
-
-    peer_start_on(&p, listening_socket("127.0.0.1", 0), steps, s.key);
-    client = make((sttp_client_options){.port = port_of(p.listener), .transport = &transport});
-    clock_gettime(CLOCK_MONOTONIC, &hold.frozen); /* so the wait is not over before it begins */
-    ck_assert_int_eq(ask(client, STTP_ACTION_CREATE, "/a", &response, &error), STTP_OK);
-    hold.ends = &s;
-    send_one(client, STTP_ACTION_CREATE, "/b");
-    assert_receives(client, STTP_OK, STTP_OK);
-    peer_finish(&p);
-    sttp_client_destroy(client);
-}
-END_TEST
-
-START_TEST(test_handshake_timeout)
-{
-    static const step steps[] = {
-        {STEP_ACCEPT, 0}, {STEP_READ, "H"}, {STEP_AWAIT_CLOSE, 0}, {STEP_END, 0}};
-    scrambler s = {.key = 1, .at_once = 8};
-    const sttp_transport transport = scrambling(&s);
-    sttp_client *client;
-    sttp_error error;
-    peer p;
-
-    peer_start_on(&p, listening_socket("127.0.0.1", 0), steps, s.key);
-    client = make((sttp_client_options){
-        .port = port_of(p.listener), .transport = &transport, .connect_timeout_ms = 60});
-    error = assert_fails(client, STTP_ACTION_CREATE, "/a", STTP_ERR_TIMEOUT);
-    ck_assert_int_eq(error.phase, STTP_PHASE_HANDSHAKE);
-    sttp_client_destroy(client);
-    peer_finish(&p);
-    ck_assert_uint_eq(s.closed, 1);
-}
-END_TEST
-
-static int handshake_without_end(void *session, short *wants)
-{
-    (void)session;
-    *wants = POLLOUT; /* as it always is */
-    return -1;
-}
-
-START_TEST(test_endless_handshake_timeout)
-{
-    scrambler s = {.key = 1, .at_once = 8};
-    sttp_transport transport = scrambling(&s);
-    int listener = listening_socket("127.0.0.1", 0);
-    sttp_client *client;
-    sttp_error error;
-
-    transport.handshake = handshake_without_end;
-    client = make((sttp_client_options){
-        .port = port_of(listener), .transport = &transport, .connect_timeout_ms = 60});
-    error = assert_fails(client, STTP_ACTION_CREATE, "/a", STTP_ERR_TIMEOUT);
-    ck_assert_int_eq(error.phase, STTP_PHASE_HANDSHAKE);
-    sttp_client_destroy(client);
-    close(listener);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("client_connect");
     TCase *deadlines = add_case(suite, "deadlines");
     TCase *connecting = add_case(suite, "connecting");
-    TCase *transport = add_case(suite, "transport");
 
     tcase_add_test(deadlines, test_connect_timeout);
     tcase_add_test(deadlines, test_request_timeout);
     tcase_add_test(deadlines, test_total_timeout);
     tcase_add_test(deadlines, test_nothing_sent_too_late);
-    tcase_add_test(deadlines, test_endless_answer_timeout);
     tcase_add_test(connecting, test_localhost_by_name);
     tcase_add_test(connecting, test_no_such_host);
     tcase_add_test(connecting, test_refused_everywhere);
@@ -552,12 +437,10 @@ int main(void)
     tcase_add_test(connecting, test_next_address_at_once);
     tcase_add_test(connecting, test_next_address_beside_a_slow_one);
     tcase_add_test(connecting, test_third_address_at_once);
+    tcase_add_test(connecting, test_change_not_sent);
+    tcase_add_test(connecting, test_change_goes_at_once);
     tcase_add_test(connecting, test_ipv6);
     tcase_add_test(connecting, test_unix_socket);
     tcase_add_test(connecting, test_unix_socket_full);
-    tcase_add_test(transport, test_transport);
-    tcase_add_test(transport, test_change_waits_for_the_end);
-    tcase_add_test(transport, test_handshake_timeout);
-    tcase_add_test(transport, test_endless_handshake_timeout);
     return run_suite(suite);
 }
