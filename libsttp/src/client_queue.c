@@ -6,7 +6,11 @@
 
 #include "memory.h"
 
-enum { FIRST_ITEMS = 16, FIRST_LINES = 2 * STTP_MAX_REQUEST_LINE };
+enum {
+    FIRST_ITEMS = 16,
+    FIRST_LINES = 2 * STTP_MAX_REQUEST_LINE,
+    ENOUGH = 64 * 1024 /* bytes for one write: a long queue is not looked through for each */
+};
 
 void sttp__queue_free(sttp__queue *queue)
 {
@@ -106,7 +110,7 @@ sttp_slice sttp__queue_to_send(sttp__queue *queue, size_t window)
         queue->next++;
     if (queue->next_bytes > 0)
         room++;
-    for (size_t i = queue->next; i < queue->count && room > 0; i++, room--) {
+    for (size_t i = queue->next; i < queue->count && room > 0 && size < ENOUGH; i++, room--) {
         const sttp__outstanding *item = sttp__queue_at(queue, i);
 
         if (item->lost != STTP_OK)

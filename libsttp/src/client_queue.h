@@ -51,7 +51,8 @@ sttp_slice sttp__queue_path(const sttp__queue *queue, const sttp__outstanding *i
 /* Whether a byte of the oldest has been written on this connection. */
 bool sttp__queue_oldest_sent(const sttp__queue *queue);
 
-/* The bytes to write next, such that at most `window` requests are in flight; may be empty. */
+/* Some bytes to write next, such that at most `window` requests are in flight; empty where there
+ * are none. */
 sttp_slice sttp__queue_to_send(sttp__queue *queue, size_t window);
 
 /* `size` of these bytes were written. */

@@ -193,6 +193,49 @@ START_TEST(test_answer_to_half_a_request)
 }
 END_TEST
 
+static int no_handshake(void *session, short *wants)
+{
+    (void)session;
+    (void)wants;
+    return 1;
+}
+
+static ptrdiff_t write_and_measure(void *session, const char *data, size_t size, short *wants)
+{
+    scrambler *s = session;
+
+    s->largest_write = size > s->largest_write ? size : s->largest_write;
+    return scrambler_write(session, data, size, wants);
+}
+
+/* The work for one write does not grow with the number of requests that wait. */
+START_TEST(test_long_queue)
+{
+    enum { MANY = 2000 };
+    scrambler s = {.at_once = 16};
+    sttp_transport transport = scrambling(&s);
+    char path[128] = "/";
+    echo_server server;
+    sttp_client *client;
+
+    memset(path + 1, 'd', 100);
+    strcat(path, "/a");
+    transport.handshake = no_handshake;
+    transport.write = write_and_measure;
+    echo_start(&server, 0);
+    client = make(
+        (sttp_client_options){.port = server.port, .transport = &transport, .max_in_flight = MANY});
+    for (int i = 0; i < MANY; i++)
+        send_one(client, STTP_ACTION_SHOW, path);
+    for (int i = 0; i < MANY; i++)
+        assert_receives(client, STTP_OK, STTP_OK);
+    ck_assert_uint_gt(s.largest_write, 32 * 1024);
+    ck_assert_uint_le(s.largest_write, 64 * 1024 + STTP_MAX_REQUEST_LINE);
+    sttp_client_destroy(client);
+    echo_stop(&server);
+}
+END_TEST
+
 static void *open_and_look(void *context, int fd, const char *host)
 {
     socklen_t size = sizeof(int);
@@ -232,6 +275,7 @@ int main(void)
     tcase_add_test(transport, test_endless_handshake_timeout);
     tcase_add_test(transport, test_endless_answer_timeout);
     tcase_add_test(transport, test_answer_to_half_a_request);
+    tcase_add_test(transport, test_long_queue);
     tcase_add_test(transport, test_socket);
     return run_suite(suite);
 }

@@ -441,6 +441,7 @@ typedef struct scrambler {
     unsigned closed;
     size_t bytes_read;
     size_t bytes_written;
+    size_t largest_write; /* that was asked for */
     char host[64];
     int fd;
     bool greeted;
