@@ -38,7 +38,8 @@ docroot=$PWD/sttp-files
 PATH=$source_dir/build/bin:$PATH
 
 mkdir -p "$docroot"
-exec {log}< <(exec sttpd -a 127.0.0.1 -p "$port" -d "$docroot" 2>&1)
+# In a session of its own, so that Ctrl-C reaches it once: by the trap.
+exec {log}< <(exec setsid sttpd -a 127.0.0.1 -p "$port" -d "$docroot" 2>&1)
 server=$!
 trap 'kill -TERM "$server" 2>/dev/null || true' EXIT
 ready=false
@@ -53,6 +54,12 @@ while read -r -u "$log" line; do
   esac
 done
 $ready || { echo "run.sh: sttpd did not start" >&2; exit 1; }
+
+print_log() {
+  while read -r -u "$log" line; do
+    echo "sttpd: $line"
+  done
+}
 
 # Prints a command as it would be typed, and runs it.
 show() {
@@ -77,13 +84,13 @@ show sttp-cli -p "$port" delete "$tour/hello.txt"
 show sttp-cli -p "$port" delete "$tour/"
 echo
 
-if ! $once; then
+if $once; then
+  kill -TERM "$server"
+else
   echo "Serving $docroot on 127.0.0.1:$port until Ctrl-C."
-  trap 'kill -TERM "$server" 2>/dev/null || true' INT TERM
-  while read -r -u "$log" line; do
-    echo "sttpd: $line"
-  done || true
+  trap 'kill -TERM "$server" 2>/dev/null || true' INT TERM HUP
 fi
-trap - EXIT INT TERM
-kill -TERM "$server" 2>/dev/null || true
+print_log
+print_log # a signal ends the first one early
+trap - EXIT INT TERM HUP
 wait "$server"
