@@ -87,8 +87,8 @@ echo
 if $once; then
   kill -TERM "$server"
 else
-  echo "Serving $docroot on 127.0.0.1:$port until Ctrl-C."
   trap 'kill -TERM "$server" 2>/dev/null || true' INT TERM HUP
+  echo "Serving $docroot on 127.0.0.1:$port until Ctrl-C."
 fi
 print_log
 print_log # a signal ends the first one early
