@@ -38,8 +38,7 @@ docroot=$PWD/sttp-files
 PATH=$source_dir/build/bin:$PATH
 
 mkdir -p "$docroot"
-# In a session of its own, so that Ctrl-C reaches it once: by the trap.
-exec {log}< <(exec setsid sttpd -a 127.0.0.1 -p "$port" -d "$docroot" 2>&1)
+exec {log}< <(exec sttpd -a 127.0.0.1 -p "$port" -d "$docroot" 2>&1)
 server=$!
 trap 'kill -TERM "$server" 2>/dev/null || true' EXIT
 ready=false
@@ -87,7 +86,8 @@ echo
 if $once; then
   kill -TERM "$server"
 else
-  trap 'kill -TERM "$server" 2>/dev/null || true' INT TERM HUP
+  trap : INT # the terminal tells the server itself
+  trap 'kill -TERM "$server" 2>/dev/null || true' TERM HUP
   echo "Serving $docroot on 127.0.0.1:$port until Ctrl-C."
 fi
 print_log
