@@ -352,9 +352,10 @@ START_TEST(listings_leave_room)
     sem_init(&held, 0, 0);
     sem_init(&gate, 0, 0);
     fixture.store = open_store(0, &(struct store_fs_settings){.threads = 4, .queue = 4});
-    hold_all(waiting, LIST, 9);
+    hold_all(waiting, LIST, 3);
     for (int i = 0; i < 3; i++)
         sem_wait(&held);
+    hold_all(waiting + 3, LIST, 6);
     ck_assert_int_eq(result_of(LIST, "/", NULL), STORE_BUSY);
     ck_assert_int_eq(result_of(CREATE, "/x", "1"), STORE_DONE);
     let_go(waiting, 9);
