@@ -12,10 +12,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Each time somebody made or removed a directory of the path at the wrong moment. */
-enum { MAX_TRIES = 64 };
+enum { MAX_TRIES = 64, PAUSE = 250000 /* nanoseconds, once more for each try */ };
 
 struct creation {
     struct store_fs *fs;
@@ -253,15 +254,22 @@ static store_result try_create(struct creation *creation)
     return result;
 }
 
+/* A process that removes a directory may lose its processor where the kernel shows the name still
+ * and refuses to make anything below it: only time helps. All tries together wait half a second. */
+static void pause_before_try(unsigned tries)
+{
+    nanosleep(&(struct timespec){.tv_nsec = (long)tries * PAUSE}, NULL);
+}
+
 store_result fs_create(struct store_fs *fs, store_operation *operation)
 {
     struct creation creation = {.fs = fs, .text = operation->text};
     if (!fs_path_set(&creation.path, operation->path))
         return STORE_CANNOT_CREATE_PATH;
-    store_result result;
-    unsigned tries = 0;
-    do
+    store_result result = try_create(&creation);
+    for (unsigned tries = 1; creation.again && tries < MAX_TRIES; tries++) {
+        pause_before_try(tries);
         result = try_create(&creation);
-    while (creation.again && ++tries < MAX_TRIES);
+    }
     return result;
 }

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "store_support.h"
 
@@ -91,6 +92,25 @@ static int note_change(long done, const char *event, int directory, const char *
             atomic_store(&became_visible, true);
     }
     return (int)done;
+}
+
+/* Until then nothing can be made in any directory, as in one that is being removed. */
+static _Atomic time_t dead_until; /* milliseconds of CLOCK_MONOTONIC */
+
+static time_t milliseconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int mkdirat(int directory, const char *name, mode_t mode)
+{
+    if (milliseconds_now() < atomic_load(&dead_until)) {
+        errno = ENOENT;
+        return -1;
+    }
+    return (int)syscall(SYS_mkdirat, directory, name, mode);
 }
 
 int renameat2(int from, const char *old, int to, const char *new, unsigned flags)
@@ -398,6 +418,16 @@ START_TEST(interval_that_fails)
 }
 END_TEST
 
+/* The process that removes it has lost its processor: the name is still there. */
+START_TEST(directory_in_removal)
+{
+    fixture.store = open_store(0, &(struct store_fs_settings){0});
+    atomic_store(&dead_until, milliseconds_now() + 100);
+    ck_assert_int_eq(result_of(CREATE, "/d/f", "x"), STORE_DONE);
+    ck_assert_int_ge(milliseconds_now(), atomic_load(&dead_until));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_fs_sync");
@@ -413,6 +443,7 @@ int main(void)
     tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
     tcase_add_test(tests, interval_ends_with_a_sync);
     tcase_add_test(tests, interval_that_fails);
+    tcase_add_test(tests, directory_in_removal);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
