@@ -254,6 +254,18 @@ class Addresses(CliTest):
         self.cli("-6", f"sttp://127.0.0.1:{self.port}{path}", status=6)
         self.cli("-4", f"sttp://[::1]:{self.port6}{path}", status=6)
 
+    def test_long_names(self):
+        path = self.create("long", "text")
+        here = ["--address", "127.0.0.1", "--port", self.port]
+        self.assertEqual(self.cli(*here, "--include", path).out, f"200 {path} OK\ntext\n")
+        self.assertIn(f"> SHOW {path}", self.cli(*here, "--verbose", path).err)
+        self.assertEqual(self.cli(*here, "--quiet", "update", path, "new").out, "")
+        file = self.temporary() / "out"
+        self.assertEqual(self.cli(*here, "--output", file, path).out, "")
+        self.assertEqual(file.read_text(encoding="utf-8"), "new\n")
+        self.cli("--ipv6", f"sttp://127.0.0.1:{self.port}{path}", status=6)
+        self.cli("--ipv4", f"sttp://[::1]:{self.port6}{path}", status=6)
+
     def test_resolve(self):
         path = self.create("a", "found")
         url = f"sttp://Host.Example:{self.port}{path}"
