@@ -20,6 +20,9 @@ START_DEADLINE = 20.0
 STOP_DEADLINE = 30.0
 IO_TIMEOUT = 20.0
 
+# Full counts (scripts/soak.sh) in place of the reduced ones of a CI run.
+FULL = bool(os.environ.get("STTP_FULL"))
+
 # Arguments for a server that does not run as root, whoever runs the test.
 UNPRIVILEGED = {"user": 65534} if os.geteuid() == 0 else {}
 
