@@ -122,6 +122,8 @@ store_result fs_update(struct store_fs *fs, store_operation *operation)
         return fs_no_parent(errno);
     const char *name = path.text + fs_path_name(&path);
     store_result result = update_in(fs, directory, name, operation->text);
+    if (result == STORE_DONE)
+        result = fs_sync_ancestors(fs, &path);
     fs_close(directory);
     operation->contents = operation->text;
     return result;

@@ -191,7 +191,7 @@ static store_result show_tree(struct creation *creation, const char *reserved)
     } else {
         result = fs_sync_visible(creation->fs, creation->base);
     }
-    fs_making_end(creation->fs, &making);
+    fs_making_end(creation->fs, &making, result);
     return result;
 }
 
@@ -246,9 +246,8 @@ static store_result try_create(struct creation *creation)
     store_result result = open_base(creation);
     if (result != STORE_DONE)
         return result;
-    bool in_making = fs_is_in_making(creation->fs, &creation->path);
     result = strchr(creation->rest, '/') == NULL ? create_file(creation) : create_tree(creation);
-    if (result == STORE_DONE && in_making)
+    if (result == STORE_DONE)
         result = fs_sync_ancestors(creation->fs, &creation->path);
     fs_close(creation->base);
     return result;

@@ -56,6 +56,7 @@ struct store_fs {
     atomic_uint_least64_t unique; /* the next reserved name */
     pthread_mutex_t making_lock;  /* of the next */
     struct fs_making *making;
+    atomic_bool unsure; /* a sync of new directories failed: see store_fs_sync.c */
     struct fs_syncer syncer;
 };
 
@@ -145,14 +146,15 @@ int fs_sync(struct store_fs *fs, int fd);
 /* Syncs a directory after a change in it became visible. */
 store_result fs_sync_visible(struct store_fs *fs, int directory);
 
-/* Tells others that directories become visible that are not yet synced, and that they are. */
+/* Tells others that directories become visible that are not yet synced, and what came of it. */
 void fs_making_begin(struct store_fs *fs, struct fs_making *making);
-void fs_making_end(struct store_fs *fs, struct fs_making *making);
+void fs_making_end(struct store_fs *fs, struct fs_making *making, store_result result);
 
 /* Whether a directory above `path` is one of those. */
 bool fs_is_in_making(struct store_fs *fs, const struct fs_path *path);
 
-/* Syncs all directories above the parent of `path`. */
+/* What a change that needs the directories above its own does last: syncs them if one of them may
+ * not be on disk. */
 store_result fs_sync_ancestors(struct store_fs *fs, const struct fs_path *path);
 
 /* Starts and ends the thread of STORE_DURABILITY_INTERVAL; 0 or an errno. */

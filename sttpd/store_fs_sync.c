@@ -5,7 +5,12 @@
  * One thing spans changes: a CREATE that made directories syncs the directory above them after they
  * became visible, and another CREATE may meanwhile put a file into them. That one would promise
  * what a power cut could take back with the directories. So those that are not yet synced are
- * known, and whoever works below one syncs all directories above its own, too. */
+ * known, and whoever works below one syncs all directories above its own, too.
+ *
+ * Where such a sync fails the directories stay visible, and nobody knows what a power cut would
+ * leave of them. From then on every change that needs the directories above it syncs all of them:
+ * it is acknowledged once that has succeeded. (Unlike a file's data, which a failed sync may drop,
+ * a directory is tried again by the next sync, or the file system has stopped for good.) */
 #include "sttpd/store_fs_private.h"
 
 #include <errno.h>
@@ -37,8 +42,10 @@ void fs_making_begin(struct store_fs *fs, struct fs_making *making)
     pthread_mutex_unlock(&fs->making_lock);
 }
 
-void fs_making_end(struct store_fs *fs, struct fs_making *making)
+void fs_making_end(struct store_fs *fs, struct fs_making *making, store_result result)
 {
+    if (result == STORE_OUTCOME_UNKNOWN)
+        atomic_store(&fs->unsure, true);
     pthread_mutex_lock(&fs->making_lock);
     struct fs_making **link = &fs->making;
     while (*link != making)
@@ -63,6 +70,9 @@ bool fs_is_in_making(struct store_fs *fs, const struct fs_path *path)
 
 store_result fs_sync_ancestors(struct store_fs *fs, const struct fs_path *path)
 {
+    /* In this order: one that is no longer in the making may have failed. */
+    if (!fs_is_in_making(fs, path) && !atomic_load(&fs->unsure))
+        return STORE_DONE;
     struct fs_path above;
     fs_path_parent(path, &above);
     store_result result = STORE_DONE;

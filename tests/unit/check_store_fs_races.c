@@ -457,9 +457,9 @@ START_TEST(directories_in_making)
     int descriptors = count_descriptors();
     ck_assert_int_eq(result_of(CREATE, "/a/b/c", "x"), STORE_DONE);
     ck_assert_int_eq(count_descriptors(), descriptors);
-    fs_making_end(fs, &outer);
+    fs_making_end(fs, &outer, STORE_DONE);
     ck_assert(fs_is_in_making(fs, &below));
-    fs_making_end(fs, &inner);
+    fs_making_end(fs, &inner, STORE_DONE);
     ck_assert(!fs_is_in_making(fs, &below));
 }
 END_TEST

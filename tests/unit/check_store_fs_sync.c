@@ -360,6 +360,33 @@ START_TEST(directories_not_yet_durable)
 }
 END_TEST
 
+/* New directories whose sync failed stay visible: what is acknowledged below them later has synced
+ * all directories above it, and fails where that fails. */
+START_TEST(directories_never_durable)
+{
+    fixture.store = open_store(_i, NULL);
+    atomic_store(&step_is_done, true);
+    atomic_store(&fail_step, _i == 1);
+    forget_events(_i == 0 ? 4 : 0);
+    ck_assert_int_eq(result_of(CREATE, "/x/y/f", "first"), STORE_OUTCOME_UNKNOWN);
+    ck_assert_str_eq(file_text(place("/root/x/y/f")), "first");
+    forget_events(0);
+    ck_assert_int_eq(result_of(CREATE, "/x/y/g", "second"), STORE_DONE);
+    ck_assert_ptr_nonnull(strstr(events, "sync /x/y, sync /x, sync /"));
+    forget_events(0);
+    ck_assert_int_eq(result_of(CREATE, "/x/y/z/h", "third"), STORE_DONE);
+    ck_assert_ptr_nonnull(strstr(events, "show /x/y/z, sync /x/y, sync /x/y, sync /x, sync /"));
+    forget_events(0);
+    ck_assert_int_eq(result_of(UPDATE, "/x/y/f", "fourth"), STORE_DONE);
+    ck_assert_ptr_nonnull(strstr(events, "show /x/y/f, sync /x/y, sync /x, sync /"));
+    forget_events(4);
+    ck_assert_int_eq(result_of(UPDATE, "/x/y/f", "fifth"), STORE_OUTCOME_UNKNOWN);
+    forget_events(0);
+    ck_assert_int_eq(result_of(DELETE, "/x/y/f", NULL), STORE_DONE);
+    ck_assert_str_eq(events, "remove /x/y/f, sync /x/y");
+}
+END_TEST
+
 START_TEST(nothing_is_synced)
 {
     static const enum store_durability kinds[] = {STORE_DURABILITY_INTERVAL, STORE_DURABILITY_NONE};
@@ -440,6 +467,7 @@ int main(void)
     tcase_add_loop_test(tests, failed_steps, 0, MODES);
     tcase_add_test(tests, not_yet_durable_is_not_shown);
     tcase_add_loop_test(tests, directories_not_yet_durable, 0, MODES);
+    tcase_add_loop_test(tests, directories_never_durable, 0, MODES);
     tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
     tcase_add_test(tests, interval_ends_with_a_sync);
     tcase_add_test(tests, interval_that_fails);
