@@ -69,10 +69,11 @@ class Server:
     wrapper  a command that sttpd is run by, prlimit say
     stop_status  what stop() expects
     user     the numeric user to run as; the document root is made theirs. Needs root
+    program  what to run in place of sttpd
     """
 
     def __init__(self, *args, config=None, docroot=None, listen=None, env=None, stop_status=0,
-                 user=None, wrapper=()):
+                 user=None, wrapper=(), program=None):
         self._own = pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-"))
         self._own.chmod(0o755)
         self.docroot = pathlib.Path(docroot) if docroot else self._own / "files"
@@ -83,7 +84,8 @@ class Server:
             self.config = self._own / "sttpd.yaml"
             self.config.write_text(config, encoding="utf-8")
         listeners = ["-a", "127.0.0.1", "-p", "0"] if listen is None else list(listen)
-        self.command = [*wrapper, str(self._program(user)), *listeners, "-d", str(self.docroot)]
+        program = self._runnable(program or BIN / "sttpd", user)
+        self.command = [*wrapper, str(program), *listeners, "-d", str(self.docroot)]
         if self.config:
             self.command += ["-c", str(self.config)]
         self.command += [str(argument) for argument in args]
@@ -97,12 +99,12 @@ class Server:
         self._ended = False
         self.process = None
 
-    def _program(self, user):
-        """sttpd, in a place where `user` may run it: the build may be closed to others."""
+    def _runnable(self, program, user):
+        """The program, in a place where `user` may run it: the build may be closed to others."""
         if user is None:
-            return BIN / "sttpd"
+            return program
         os.chown(self.docroot, user, user)
-        return shutil.copy(BIN / "sttpd", self._own / "sttpd")
+        return shutil.copy(program, self._own / program.name)
 
     # -- life
 
