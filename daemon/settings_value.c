@@ -172,7 +172,7 @@ static const char *read_amount(const settings_option *option, sttp_slice text, u
     }
     size_t digits = read_digits(text, amount);
     if (digits == 0)
-        return "is not a number";
+        return text.size > 0 && text.data[0] == '-' ? "is negative" : "is not a number";
     if (digits > 1 && text.data[0] == '0')
         return "has a leading zero";
     uint64_t factor = unit_factor(option, (sttp_slice){text.data + digits, text.size - digits});

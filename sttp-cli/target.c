@@ -8,6 +8,8 @@
 
 #include "text.h"
 
+static const char begins_with[] = "a URL begins with sttp:// or sttp+unix:, a path with /";
+
 /* A scheme stands before the first slash; a path begins with one. */
 static bool is_url(sttp_slice text)
 {
@@ -30,9 +32,8 @@ static bool parse_url(sttp_slice text, cli_target *target, cli_result *result)
         return cli_fail(result, CLI_EXIT_OUTPUT, STTP_ERR_MEMORY, "out of memory");
     status = sttp_url_parse(text, target->storage, text.size, &target->url, &offset);
     if (status == STTP_ERR_URL_SCHEME)
-        return cli_fail(result, CLI_EXIT_URL, status,
-                        "%s: a URL begins with sttp:// or sttp+unix:, a path with /",
-                        cli_excerpt(text, excerpt));
+        return cli_fail(result, CLI_EXIT_URL, status, "%s: %s", cli_excerpt(text, excerpt),
+                        begins_with);
     if (status != STTP_OK)
         return cli_fail(result, CLI_EXIT_URL, status, "%s: %s (byte %zu)",
                         cli_excerpt(text, excerpt), sttp_status_text(status), offset + 1);
@@ -96,7 +97,10 @@ bool cli_target_check(const cli_target *target, sttp_action action, cli_result *
             cli_excerpt(target->url.path, excerpt), problem.length,
             problem.length - STTP_MAX_FILENAME_CHARS, STTP_MAX_FILENAME_CHARS);
     problem.offset -= problem.offset < prefix ? problem.offset : prefix;
-    sttp_explain(&problem, text, sizeof text);
+    if (status == STTP_ERR_PATH_RELATIVE) /* perhaps a URL was meant */
+        snprintf(text, sizeof text, "%s", begins_with);
+    else
+        sttp_explain(&problem, text, sizeof text);
     return cli_fail(result, target->from_url ? CLI_EXIT_URL : CLI_EXIT_USAGE, status, "%s: %s",
                     cli_excerpt(target->url.path, excerpt), text);
 }

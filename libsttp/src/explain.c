@@ -91,8 +91,8 @@ static void put_form(struct line *line, const sttp_problem *problem)
 static const char *action_template(const sttp_problem *problem)
 {
     if (problem->word.size == 0)
-        return "unknown action; use CREATE, SHOW, LIST, UPDATE or DELETE";
-    return "unknown action; did you mean ~?";
+        return "unknown action; begin the line with CREATE, SHOW, LIST, UPDATE or DELETE";
+    return "unknown action; did you mean ~? An action is in capital letters";
 }
 
 static const char *line_template(const sttp_problem *problem)
@@ -105,8 +105,8 @@ static const char *line_template(const sttp_problem *problem)
 static const char *final_slash_template(const sttp_problem *problem)
 {
     if (word_is(problem, "SHOW"))
-        return "SHOW names a file: leave out the final slash, or use LIST for a directory";
-    return "the path names a file: leave out the final slash";
+        return "SHOW takes the path of a file, with no slash at its end; use LIST for a directory";
+    return "give the path of a file, with no slash at its end";
 }
 
 static const char *query_key_template(const sttp_problem *problem)
@@ -139,6 +139,8 @@ static const char *contents_unexpected_template(const sttp_problem *problem)
 {
     if (problem->word.size == 0)
         return "nothing but the path may follow the action; a path has no spaces";
+    if (word_is(problem, "LIST"))
+        return "LIST takes nothing behind the path; a space in a query is written %20; !";
     return "~ takes nothing behind the path, and a path has no spaces; !";
 }
 

@@ -84,7 +84,7 @@ const char *sttp_status_text(sttp_status status)
     case STTP_ERR_URL_SCHEME:
         return "the URL does not begin with sttp://, sttps:// or sttp+unix:";
     case STTP_ERR_URL_USER:
-        return "the URL has user information, which is not allowed";
+        return "the URL has user information before an @, which STTP does not know: leave it out";
     case STTP_ERR_URL_HOST:
         return "the URL has no valid host";
     case STTP_ERR_URL_IPV6:
@@ -96,9 +96,9 @@ const char *sttp_status_text(sttp_status status)
     case STTP_ERR_URL_PATH:
         return "the URL has no path";
     case STTP_ERR_URL_FRAGMENT:
-        return "the URL has a fragment, which is not allowed";
+        return "the URL has a fragment: leave it out, or write # as %23";
     case STTP_ERR_URL_ESCAPE:
-        return "the URL has a % without two hex digits";
+        return "the URL has a % without two hex digits: write % as %25";
     case STTP_ERR_URL_CHARACTER:
         return "the path of the URL has a character that cannot stand in a request";
     case STTP_ERR_URL_SOCKET:

@@ -16,9 +16,10 @@ static const char *explain(sttp_status status, size_t offset, size_t length, con
 
 START_TEST(explanations)
 {
-    ck_assert_str_eq(explain(STTP_ERR_ACTION, 0, 0, "SHOW"), "unknown action; did you mean SHOW?");
+    ck_assert_str_eq(explain(STTP_ERR_ACTION, 0, 0, "SHOW"),
+                     "unknown action; did you mean SHOW? An action is in capital letters");
     ck_assert_str_eq(explain(STTP_ERR_ACTION, 0, 0, ""),
-                     "unknown action; use CREATE, SHOW, LIST, UPDATE or DELETE");
+                     "unknown action; begin the line with CREATE, SHOW, LIST, UPDATE or DELETE");
     ck_assert_str_eq(explain(STTP_ERR_CONTENTS_TOO_LONG, 0, 171, ""),
                      "contents have 171 characters, 11 over the limit of 160");
     ck_assert_str_eq(explain(STTP_ERR_FILENAME_TOO_LONG, 0, 33, ""),
@@ -60,7 +61,7 @@ START_TEST(explanations_name_what_matters)
         {STTP_ERR_PATH_RESERVED, "", STTP_RESERVED_PREFIX},
         {STTP_ERR_PATH_FORBIDDEN, "", "byte 8"},
         {STTP_ERR_PATH_FINAL_SLASH, "SHOW", "use LIST"},
-        {STTP_ERR_PATH_FINAL_SLASH, "CREATE", "leave out the final slash"},
+        {STTP_ERR_PATH_FINAL_SLASH, "CREATE", "no slash at its end"},
         {STTP_ERR_QUERY_ACTION, "SHOW", "for SHOW leave out"},
         {STTP_ERR_QUERY_ACTION, "", "LIST"},
         {STTP_ERR_QUERY_KEY, "limit", "did you mean limit?"},
@@ -73,6 +74,7 @@ START_TEST(explanations_name_what_matters)
         {STTP_ERR_QUERY_ESCAPE, "", "byte 8;"},
         {STTP_ERR_CONTENTS_MISSING, "UPDATE", "write UPDATE /path text"},
         {STTP_ERR_CONTENTS_UNEXPECTED, "DELETE", "write DELETE /path"},
+        {STTP_ERR_CONTENTS_UNEXPECTED, "LIST", "written %20; write LIST /path"},
         {STTP_ERR_CONTENTS_UNEXPECTED, "", "spaces"},
         {STTP_ERR_RESPONSE_CODE, "", "nine codes"},
         {STTP_ERR_RESPONSE_ECHO, "", "path"},

@@ -303,6 +303,7 @@ static const struct usage {
     {{"-vpx", NULL}, "-p: 'x' is not a number"},
     {{"--port", NULL}, "--port: needs a value: PORT"},
     {{"--port=", NULL}, "--port: '' is not a number"},
+    {{"--port=-1", NULL}, "--port: '-1' is negative; expected a whole number"},
     {{"--verbose=3", NULL}, "--verbose: takes no value"},
     {{"files", NULL}, "'files': unexpected argument"},
     {{"--", NULL}, "'--': unexpected argument"},
