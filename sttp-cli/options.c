@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "result.h"
 #include "text.h"
@@ -85,10 +84,7 @@ static void complain(const char *format, va_list arguments)
     if (size < 0)
         return;
     fputs("sttp-cli: ", stderr);
-    if (isatty(STDERR_FILENO))
-        cli_write_visible(stderr, (sttp_slice){text, (size_t)size});
-    else
-        fwrite(text, 1, (size_t)size, stderr);
+    cli_write_visible(stderr, (sttp_slice){text, (size_t)size});
     putc('\n', stderr);
     free(text);
 }

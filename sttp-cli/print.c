@@ -67,7 +67,7 @@ static void print_line(const cli_output *output, const cli_result *result)
         fputs("skipped", output->stream);
     } else if (!response) {
         fprintf(output->stream, "error %d\t", result->exit_status);
-        put(output, cli_slice(result->error.text));
+        cli_write_visible(output->stream, cli_slice(result->error.text));
     } else {
         put_status_line(output, response);
         if (response->contents.data) {

@@ -176,6 +176,12 @@ class Terminals(CliTest):
         run = self.cli("show", self.hostile(answer) + "/a")
         self.assertEqual(run.raw.decode(), f"{self.HOSTILE}\n")
 
+    def test_messages_are_visible_in_pipes_too(self):
+        run = self.cli("a\x1b\nb", status=2)
+        self.assertIn("unknown action a\\u{1b}\\u{a}b;", run.err)
+        run = self.cli("--batch", "-", stdin=b"a\x1b\xff /a\n", status=2)
+        self.assertTrue(run.out.startswith("1\terror 2\tunknown action a\\u{1b}\\x{ff};"), run.out)
+
 
 class Json(CliTest):
     def run_json(self, *arguments, **options):
