@@ -3,9 +3,11 @@
     Reference().session(b"CREATE /a x\\nSHOW /a\\n")  ->  b"100 /a CREATED\\n200 /a OK\\nx\\n"
 
 Messages are written as {msg}, and the answer to an HTTP request as HTTP_ANSWER: their words are
-the server's own. The code follows the text of the specification, rule by rule, with no thought of
-speed.
+the server's own, and same() compares with that in mind. The code follows the text of the
+specification, rule by rule, with no thought of speed.
 """
+
+import re
 
 MESSAGE = b'"{msg}"'
 HTTP_ANSWER = b"HTTP/1.1 400 Bad Request"
@@ -38,6 +40,14 @@ def response(code, echo, contents=None):
     if code == 200:
         line += b"\n" + contents
     return line + b"\n"
+
+
+def same(got, expected):
+    """Whether a server's bytes are those that are expected, whatever its messages say."""
+    if expected.endswith(HTTP_ANSWER):
+        return got.startswith(HTTP_ANSWER + b"\r\n")
+    parts = [re.escape(part) for part in expected.split(MESSAGE)]
+    return re.fullmatch(rb'"[^"\x00-\x1f\x7f]+"'.join(parts), got, re.DOTALL) is not None
 
 
 # -- section 2, encoding
@@ -196,11 +206,15 @@ def fold(text):
 
 
 def matches(pattern, name):
-    if not pattern:
-        return not name
-    if pattern[0] == "*":
-        return any(matches(pattern[1:], name[i:]) for i in range(len(name) + 1))
-    return bool(name) and pattern[0] in ("?", name[0]) and matches(pattern[1:], name[1:])
+    """By the lengths of all beginnings of the name that the pattern, as far as it is read, fits."""
+    lengths = {0}
+    for sign in pattern:
+        if sign == "*":
+            lengths = {more for length in lengths for more in range(length, len(name) + 1)}
+        else:
+            lengths = {length + 1 for length in lengths
+                       if length < len(name) and sign in ("?", name[length])}
+    return len(name) in lengths
 
 
 # -- section 2, contents
