@@ -1,9 +1,11 @@
-/* Requests: bytes that come one by one mean what they mean in one piece; what is accepted survives
- * the serializer; what is refused is explained. */
+/* Requests: bytes that come in pieces mean what they mean in one; what is accepted survives the
+ * serializer; what is refused is explained; what the serializer takes, the parser reads back. */
 #include <sttp/parser.h>
 #include <sttp/serializer.h>
 
 #include "property.h"
+
+enum { MAX_SPLIT = 256 }; /* bytes of input that are cut in two at every place */
 
 struct result {
     sttp_status status;
@@ -35,23 +37,84 @@ static void parse(sttp_parser *parser, const char *data, size_t size, struct res
                                         &result->problem);
 }
 
-/* The same bytes from a sender of single bytes. */
-static void parse_bytewise(sttp_parser *parser, const char *data, size_t size,
-                           struct result *result)
+/* The same bytes from a sender of single bytes, each time at another place in memory. */
+static void check_bytewise(sttp_parser *parser, const char *data, size_t size,
+                           const struct result *whole)
 {
+    struct result result;
     size_t given = 0;
 
     do {
-        given++;
-        parse(parser, data, given, result);
-        require(result->status != STTP_NEED_MORE || parser->_scanned == given,
+        given += next_step(given, size);
+        char *copy = exact_copy(data, given);
+        parse(parser, copy, given, &result);
+        require(result.status != STTP_NEED_MORE || parser->_scanned == given,
                 "no byte is looked at twice");
-    } while (result->status == STTP_NEED_MORE && given < size);
+        require(result.status == STTP_NEED_MORE || results_equal(whole, &result),
+                "single bytes change nothing");
+        free(copy);
+    } while (result.status == STTP_NEED_MORE && given < size);
+    require(result.status == whole->status, "single bytes change nothing");
+}
+
+/* The same bytes cut in two at each place. */
+static void check_splits(sttp_parser before, const char *data, size_t size,
+                         const struct result *whole)
+{
+    for (size_t given = 0; given < size && size <= MAX_SPLIT; given++) {
+        sttp_parser parser = before;
+        struct result result;
+        char *copy = exact_copy(data, given);
+        parse(&parser, copy, given, &result);
+        if (result.status == STTP_NEED_MORE)
+            parse(&parser, data, size, &result);
+        require(results_equal(whole, &result), "cutting in two changes nothing");
+        free(copy);
+    }
+}
+
+static void check_slices(const struct result *result, const char *data)
+{
+    const sttp_request *request = &result->request;
+    size_t size = result->consumed;
+
+    require(is_inside(request->path, data, size) && is_inside(request->query, data, size) &&
+                is_inside(request->contents, data, size),
+            "slices are in the line");
+}
+
+static void check_problem(const struct result *result, const char *data, size_t size)
+{
+    const sttp_problem *problem = &result->problem;
+    bool none = problem->echo.size == 1 && problem->echo.data[0] == '-';
+
+    require(problem->offset <= size, "the place of a mistake is in the line");
+    require(is_inside(problem->echo, data, size) || none, "the echo is in the line, or none");
+    require(none || result->status != STTP_ERR_LINE_TOO_LONG, "a line too long has no echo");
+    require_clean(problem);
+}
+
+/* Serializes into exactly the room that it needs. */
+static char *serialize(const sttp_request *request, size_t *size)
+{
+    size_t needed, again;
+    char *line;
+
+    require(sttp_serialize_request(request, NULL, 0, &needed, NULL) == STTP_ERR_BUFFER &&
+                needed <= STTP_MAX_REQUEST_LINE,
+            "the size needed is told");
+    line = malloc(needed);
+    require(line != NULL, "memory");
+    require(sttp_serialize_request(request, line, needed - 1, &again, NULL) == STTP_ERR_BUFFER &&
+                again == needed,
+            "too little room is told");
+    require(sttp_serialize_request(request, line, needed, size, NULL) == STTP_OK && *size == needed,
+            "what was parsed can be serialized");
+    return line;
 }
 
 static void check_trip(const sttp_request *request)
 {
-    char line[STTP_MAX_REQUEST_LINE];
     sttp_parser parser = {0};
     struct result again;
     sttp_problem problem;
@@ -59,9 +122,7 @@ static void check_trip(const sttp_request *request)
     char *copy;
 
     require(sttp_check_path(request->action, request->path, &problem) == STTP_OK, "path is valid");
-    require(sttp_serialize_request(request, line, sizeof(line), &size, &problem) == STTP_OK,
-            "what was parsed can be serialized");
-    copy = exact_copy(line, size);
+    copy = serialize(request, &size);
     parse(&parser, copy, size, &again);
     require(again.status == STTP_OK && again.consumed == size, "what was serialized can be parsed");
     require(again.request.action == request->action &&
@@ -101,25 +162,54 @@ static void check_echo(sttp_slice echo)
             "an echo can be answered with");
 }
 
+/* A request of these bytes, an action and then up to three fields, is refused or read back. */
+static void check_made(const char *data, size_t size)
+{
+    sttp_slice rest = {data, size};
+    sttp_request request = {0};
+    sttp_problem problem;
+
+    if (size > 0)
+        request.action = (sttp_action)((unsigned char)*rest.data % (STTP_ACTION_DELETE + 1));
+    rest.data += size > 0;
+    rest.size -= size > 0;
+    request.path = take_field(&rest);
+    request.query = take_field(&rest);
+    request.contents = take_field(&rest);
+    switch (sttp_serialize_request(&request, NULL, 0, &size, &problem)) {
+    case STTP_ERR_BUFFER:
+        check_trip(&request);
+        break;
+    case STTP_OK:
+        require(false, "a request takes room");
+        break;
+    default:
+        require(size == 0, "what is refused has no size");
+        require_clean(&problem);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *input = exact_copy(data, size);
     sttp_parser whole_parser = {0}, byte_parser = {0};
-    struct result whole, bytewise;
+    struct result whole;
     size_t start = 0;
 
+    check_made(input, size);
     do {
         parse(&whole_parser, input + start, size - start, &whole);
         if (start < size) {
-            parse_bytewise(&byte_parser, input + start, size - start, &bytewise);
-            require(results_equal(&whole, &bytewise), "cutting the bytes changes nothing");
+            check_splits(byte_parser, input + start, size - start, &whole);
+            check_bytewise(&byte_parser, input + start, size - start, &whole);
         }
         require(whole.consumed <= size - start, "no more consumed than given");
         if (whole.status == STTP_OK) {
+            check_slices(&whole, input + start);
             check_trip(&whole.request);
             check_query(whole.request.query);
         } else if (whole.status != STTP_NEED_MORE && whole.status != STTP_END) {
-            require_clean(&whole.problem);
+            check_problem(&whole, input + start, size - start);
             check_echo(whole.problem.echo);
         }
         start += whole.consumed;

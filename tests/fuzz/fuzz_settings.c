@@ -1,18 +1,120 @@
-/* Any bytes as a settings file: they are read or refused, with something said where they are
- * refused, and what is said is plain lines of UTF-8. */
+/* Any bytes as a settings file and flags: they are read or refused, with something said where they
+ * are refused. What is said is plain lines of UTF-8, and each mistake of the file has a place that
+ * is in the file, shown with a caret.
+ *
+ * The file ends at the first 0xff, which no text has; behind it stand the flags, each up to a zero
+ * byte. */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "daemon/settings_flags.h"
 #include "property.h"
 #include "sttpd/options.h"
 
-static void check_report(const char *text, size_t size)
-{
-    size_t length;
+enum { END_OF_FILE = 0xff, MAX_ARGUMENTS = 32, OWN_ARGUMENTS = 3 };
 
-    for (size_t at = 0; at < size; at += length) {
-        length = sttp_next_char((sttp_slice){text + at, size - at}, NULL);
-        require(length > 0, "the report is UTF-8");
-        require((unsigned char)text[at] >= 0x20 || text[at] == '\n', "the report is plain");
+static int file = -1; /* in memory */
+static char name[64];
+
+static void write_file(const char *text, size_t size)
+{
+    if (file < 0) {
+        file = memfd_create("settings", MFD_CLOEXEC);
+        snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+    }
+    require(file >= 0 && ftruncate(file, 0) == 0 && pwrite(file, text, size, 0) == (ssize_t)size,
+            "a file");
+}
+
+/* ---- what is said ---- */
+
+static sttp_slice take_line(sttp_slice *text)
+{
+    const char *end = text->size > 0 ? memchr(text->data, '\n', text->size) : NULL;
+    sttp_slice line = *text;
+
+    require(end != NULL, "the report has whole lines");
+    line.size = (size_t)(end - line.data);
+    text->data += line.size + 1;
+    text->size -= line.size + 1;
+    return line;
+}
+
+static void check_printable(sttp_slice line)
+{
+    while (line.size > 0) {
+        uint32_t character = 0;
+        size_t size = sttp_next_char(line, &character);
+        require(size > 0 && !sttp_char_is_unsafe(character), "the report is plain text");
+        line.data += size;
+        line.size -= size;
     }
 }
+
+/* A byte that is no part of a character counts as one, as in an editor. */
+static size_t count_chars(const char *data, size_t size)
+{
+    size_t count = 0;
+
+    for (size_t at = 0; at < size; count++) {
+        size_t length = sttp_next_char((sttp_slice){data + at, size - at}, NULL);
+        at += length > 0 ? length : 1;
+    }
+    return count;
+}
+
+/* Lines end with LF, CR LF or CR. The place behind the last character is one, too. */
+static void check_place(sttp_slice text, size_t line, size_t column)
+{
+    size_t at = 0, end;
+
+    for (size_t i = 1;; i++) {
+        for (end = at; end < text.size && text.data[end] != '\n' && text.data[end] != '\r'; end++)
+            ;
+        if (i == line)
+            break;
+        require(end < text.size, "the line of a mistake is in the file");
+        at = end + 1;
+        if (text.data[end] == '\r' && at < text.size && text.data[at] == '\n')
+            at++;
+    }
+    require(column >= 1 && column <= count_chars(text.data + at, end - at) + 1,
+            "the column of a mistake is in its line");
+}
+
+static void check_caret(sttp_slice *said)
+{
+    sttp_slice quoted = take_line(said);
+    sttp_slice caret = take_line(said);
+
+    check_printable(quoted);
+    require(quoted.size >= 4 && memcmp(quoted.data, "    ", 4) == 0, "the line is shown");
+    require(caret.size >= 5 && strspn(caret.data, " ") == caret.size - 1 &&
+                caret.data[caret.size - 1] == '^',
+            "a caret stands below");
+    require(caret.size - 1 <= count_chars(quoted.data, quoted.size), "the caret is in the line");
+}
+
+/* "file:line:column: message" and two lines that show the place, or a message alone. */
+static void check_mistake(sttp_slice *said, sttp_slice text)
+{
+    sttp_slice line = take_line(said);
+    size_t size = strlen(name);
+    size_t number, column;
+    int end = 0;
+
+    check_printable(line);
+    require(line.size > 0 && line.data[0] != ' ', "a message begins its line");
+    if (line.size <= size || memcmp(line.data, name, size) != 0)
+        return;
+    require(sscanf(line.data + size, ":%zu:%zu: %n", &number, &column, &end) == 2 && end > 0 &&
+                line.size > size + (size_t)end,
+            "a mistake of the file has its place and a message");
+    check_place(text, number, column);
+    check_caret(said);
+}
+
+/* ---- what is read ---- */
 
 static void check_values(const struct sttpd_options *values)
 {
@@ -29,27 +131,75 @@ static void check_values(const struct sttpd_options *values)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* Whether the flags name a file of their own, which could be anything. */
+static bool names_file(int count, char **flags)
+{
+    char *argv[MAX_ARGUMENTS + 1] = {name};
+    settings_given given[MAX_ARGUMENTS + 1];
+    settings_command command = {0};
+    char *said = NULL;
+    size_t size = 0;
+    settings_report report = {.out = open_memstream(&said, &size)};
+
+    require(report.out != NULL, "memory");
+    memcpy(argv + 1, flags, (size_t)count * sizeof *argv);
+    settings_scan_flags(&sttpd_program, count + 1, argv, &command, given, &report);
+    fclose(report.out);
+    free(said);
+    return command.file != NULL;
+}
+
+static void check_settings(int argc, char **argv, sttp_slice text)
 {
     struct sttpd_options values = {0};
-    settings_command command = {0};
-    settings_report report = {0};
+    settings_command command;
     char *said = NULL;
-    size_t said_size = 0;
-    char *text = exact_copy(data, size);
+    size_t size = 0;
+    settings_report report = {.out = open_memstream(&said, &size)};
+    int status;
 
-    report.out = open_memstream(&said, &said_size);
     require(report.out != NULL, "memory");
-    require(settings_defaults(&sttpd_program, &values, &report), "the defaults are good");
-    bool is_good = settings_read_text(&sttpd_program, "s", (sttp_slice){text, size}, &values,
-                                      &command, &report);
+    status = sttpd_options_load(argc, argv, &values, &command, &report);
     fclose(report.out);
-    require(is_good == (report.count == 0), "mistakes are counted");
-    require(is_good == (said_size == 0), "mistakes are told");
-    check_report(said, said_size);
+    require(status >= 0 && status <= 2, "the exit status is a known one");
+    require((status == 0) == (report.count == 0), "mistakes are counted");
+    require((status == 0) == (size == 0), "mistakes are told");
+    for (sttp_slice rest = {said, size}; rest.size > 0;)
+        check_mistake(&rest, text);
+    if (status == 0 && !command.help && !command.version)
+        require(values.listen.count > 0, "there is something to listen on");
     check_values(&values);
     settings_release(&sttpd_program, &values);
     free(said);
-    free(text);
+}
+
+/* Cuts the flags into arguments of their own, behind those that are there. */
+static int add_flags(sttp_slice flags, int argc, char **argv)
+{
+    while (flags.size > 0 && argc < OWN_ARGUMENTS + MAX_ARGUMENTS) {
+        sttp_slice flag = take_field(&flags);
+        argv[argc] = strndup(flag.data, flag.size);
+        require(argv[argc++] != NULL, "memory");
+    }
+    return argc;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char program[] = "sttpd", config[] = "-c";
+    char *argv[OWN_ARGUMENTS + MAX_ARGUMENTS + 1] = {program, config, name};
+    char *input = exact_copy(data, size);
+    const char *end = size > 0 ? memchr(input, END_OF_FILE, size) : NULL;
+    sttp_slice text = {input, end ? (size_t)(end - input) : size};
+    int argc = OWN_ARGUMENTS;
+
+    write_file(text.data, text.size);
+    if (end)
+        argc = add_flags((sttp_slice){end + 1, size - text.size - 1}, argc, argv);
+    if (!names_file(argc - OWN_ARGUMENTS, argv + OWN_ARGUMENTS))
+        check_settings(argc, argv, text);
+    for (int i = OWN_ARGUMENTS; i < argc; i++)
+        free(argv[i]);
+    free(input);
     return 0;
 }

@@ -38,16 +38,53 @@ static inline char *exact_copy(const void *data, size_t size)
     return copy;
 }
 
-/* An explanation can stand in a response's message. */
+static inline bool is_inside(sttp_slice slice, const char *data, size_t size)
+{
+    uintptr_t first = (uintptr_t)slice.data, begin = (uintptr_t)data;
+
+    return slice.data == NULL || (first >= begin && first + slice.size <= begin + size);
+}
+
+/* How many bytes a sender of single bytes sends next: coarser where a line is very long, since each
+ * step makes a copy of all. */
+static inline size_t next_step(size_t given, size_t size)
+{
+    size_t step = given < 600 ? 1 : 97;
+
+    return step < size - given ? step : size - given;
+}
+
+/* Takes the field off that ends at the next zero byte. No field at all has data NULL. */
+static inline sttp_slice take_field(sttp_slice *rest)
+{
+    const char *end = rest->size > 0 ? memchr(rest->data, '\0', rest->size) : NULL;
+    sttp_slice field = *rest;
+
+    if (!end) {
+        *rest = (sttp_slice){0};
+        return field;
+    }
+    field.size = (size_t)(end - field.data);
+    rest->data += field.size + 1;
+    rest->size -= field.size + 1;
+    return field;
+}
+
+/* An explanation can stand in a response's message, and is cut where there is less room. */
 static inline void require_clean(const sttp_problem *problem)
 {
-    char text[STTP_MAX_MESSAGE + 1];
+    char text[STTP_MAX_MESSAGE + 1], cut[STTP_MAX_MESSAGE + 1];
     size_t size = sttp_explain(problem, text, sizeof(text));
     size_t i;
 
     require(size > 0 && size < sizeof(text) && text[size] == '\0', "explanation is terminated");
     for (i = 0; i < size; i++)
         require(text[i] >= 0x20 && text[i] < 0x7f && text[i] != '"', "explanation is clean");
+    for (i = 1; i <= size; i *= 2) {
+        require(sttp_explain(problem, cut, i) == i - 1 && cut[i - 1] == '\0' &&
+                    memcmp(cut, text, i - 1) == 0,
+                "explanation is cut to its room");
+    }
 }
 
 #endif
