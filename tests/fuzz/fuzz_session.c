@@ -275,7 +275,7 @@ static void send_piece(struct exchange *exchange)
 /* False at the end of the answers. */
 static bool receive(struct exchange *exchange)
 {
-    char buffer[65536];
+    char buffer[16384];
     ssize_t count = recv(exchange->fd, buffer, sizeof buffer, 0);
 
     if (count < 0 && errno == EAGAIN)
@@ -367,7 +367,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     empty_store();
     while (next_session(&input, &session))
         run_session(&session, server);
-    session = (struct session){0};
+    session.size = session.cut_count = 0;
     add(&session, "LIST /?recursive=1\n", 19);
     run_session(&session, server);
     return 0;
