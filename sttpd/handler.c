@@ -220,7 +220,8 @@ static void complete(store_operation *operation)
         log_failure(call);
     sttp_status status = sttp_reply_send(call->reply, &response);
     if (status != STTP_OK)
-        log_write(handler->log, LOG_LEVEL_WARNING, "connection %llu: %s %.*s: no answer: %s",
+        log_write(handler->log, LOG_LEVEL_WARNING,
+                  "connection %llu: %s %.*s: the answer is lost: %s",
                   (unsigned long long)call->connection, sttp_action_name(operation->action),
                   (int)operation->path.size, operation->path.data, sttp_status_text(status));
     free(operation->names);

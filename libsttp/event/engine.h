@@ -45,6 +45,7 @@ struct sttp_reply {
     uint64_t connection_id;
     struct sttp__chunk *answer; /* where it could not go into the output at once */
     bool done;                  /* answered and waiting for its turn; worker's thread only */
+    bool change;                /* the request was one */
 };
 
 /* The next place in the connection's order; NULL where memory is out. */

@@ -103,20 +103,32 @@ static size_t room_for(const sttp_response *response)
            within(response->contents, STTP_MAX_CONTENTS_LINE);
 }
 
-static sttp_response failure(sttp_slice echo, sttp_slice message)
+/* Whether the response says that a change was done: nothing that replaces it may deny that. */
+static bool acknowledges(const struct sttp_reply *reply, const sttp_response *response)
 {
-    return (sttp_response){.code = STTP_CODE_SERVER_ERROR, .echo = echo, .message = message};
+    return reply->change && (response->code == STTP_CODE_CREATED ||
+                             response->code == STTP_CODE_OK || response->code == STTP_CODE_DELETED);
+}
+
+/* The 500 that replaces a response. */
+static sttp_response replacement(const struct sttp_reply *reply, const sttp_response *response,
+                                 sttp_slice message)
+{
+    if (acknowledges(reply, response))
+        message = STTP_SLICE("outcome unknown");
+    return (sttp_response){
+        .code = STTP_CODE_SERVER_ERROR, .echo = response->echo, .message = message};
 }
 
 /* Writes the answer, or the 500 that replaces it, into `room`, which is enough for both. */
-static sttp_status serialize(const sttp_response *response, char *room, size_t capacity,
-                             size_t *size)
+static sttp_status serialize(const struct sttp_reply *reply, const sttp_response *response,
+                             char *room, size_t capacity, size_t *size)
 {
     sttp_status status = sttp_serialize_response(response, room, capacity, size, NULL);
     if (status == STTP_OK)
         return STTP_OK;
     sttp_slice message = STTP_SLICE("the server made an answer that cannot be sent");
-    sttp_response other = failure(response->echo, message);
+    sttp_response other = replacement(reply, response, message);
     if (sttp_serialize_response(&other, room, capacity, size, NULL) != STTP_OK) {
         other.echo = STTP_SLICE("-");
         sttp_serialize_response(&other, room, capacity, size, NULL);
@@ -126,21 +138,23 @@ static sttp_status serialize(const sttp_response *response, char *room, size_t c
 
 /* The answer in a chunk of its own, or a 500 where there is no memory for it; *chunk is NULL where
  * there is none even for that. */
-static sttp_status make_answer(const sttp_allocator *allocator, const sttp_response *response,
+static sttp_status make_answer(const struct sttp_reply *reply, const sttp_response *response,
                                struct sttp__chunk **chunk)
 {
+    const sttp_allocator *allocator = &reply->mailbox->allocator;
     sttp_status status = STTP_OK;
     sttp_response other;
     *chunk = sttp__chunk_create(allocator, room_for(response));
     if (*chunk == NULL) {
         status = STTP_ERR_MEMORY;
-        other = failure(response->echo, STTP_SLICE("out of memory"));
+        other = replacement(reply, response, STTP_SLICE("out of memory"));
         response = &other;
         *chunk = sttp__chunk_create(allocator, room_for(response));
     }
     if (*chunk == NULL)
         return status;
-    sttp_status refused = serialize(response, (*chunk)->data, (*chunk)->capacity, &(*chunk)->end);
+    sttp_status refused =
+        serialize(reply, response, (*chunk)->data, (*chunk)->capacity, &(*chunk)->end);
     return status != STTP_OK ? status : refused;
 }
 
@@ -196,12 +210,12 @@ sttp_status sttp__reply_answer(struct sttp_reply *reply, const sttp_response *re
         room = sttp__output_reserve(&connection->output, &worker->pool, capacity);
     if (room == NULL) {
         struct sttp__chunk *answer;
-        sttp_status status = make_answer(&worker->server->allocator, response, &answer);
+        sttp_status status = make_answer(reply, response, &answer);
         finish_with(reply, answer);
         return status;
     }
     size_t size;
-    sttp_status status = serialize(response, room, capacity, &size);
+    sttp_status status = serialize(reply, response, room, capacity, &size);
     sttp__output_commit(&connection->output, size);
     finish(reply, NULL);
     return status;
@@ -233,7 +247,7 @@ void sttp__reply_arrived(struct sttp_reply *reply)
 static sttp_status send_from_elsewhere(sttp_reply *reply, const sttp_response *response)
 {
     struct sttp__mailbox *mailbox = reply->mailbox;
-    sttp_status status = make_answer(&mailbox->allocator, response, &reply->answer);
+    sttp_status status = make_answer(reply, response, &reply->answer);
     if (!sttp__mailbox_post(mailbox, &reply->message)) {
         sttp__reply_discard(reply);
         sttp__mailbox_release(mailbox);

@@ -96,8 +96,8 @@ static void dispatch(struct sttp__connection *connection, const sttp_request *re
     struct sttp_reply *reply = next_reply(connection);
     if (reply == NULL)
         return;
-    connection->barrier =
-        sttp_action_is_change(request->action) || request->action == STTP_ACTION_LIST;
+    reply->change = sttp_action_is_change(request->action);
+    connection->barrier = reply->change || request->action == STTP_ACTION_LIST;
     options->handler(options->handler_context, request, reply);
 }
 

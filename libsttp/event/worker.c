@@ -35,7 +35,8 @@ void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)
     uint64_t delay = at > worker->now ? at - worker->now : 1;
     struct timeval interval = {.tv_sec = (time_t)(delay / 1000),
                                .tv_usec = (suseconds_t)(delay % 1000 * 1000)};
-    worker->timer_at = event_add(&worker->timer, &interval) == 0 ? at : 0;
+    event_add(&worker->timer, &interval);
+    worker->timer_at = at;
 }
 
 /* Tells the other workers how long the longest idle connection has been idle. */
@@ -122,8 +123,8 @@ void sttp__worker_remove(struct sttp__connection *connection)
 static void arm_run(struct sttp__worker *worker)
 {
     struct timeval none = {0};
-    if (!event_pending(&worker->run, EV_TIMEOUT, NULL) && event_add(&worker->run, &none) != 0)
-        event_active(&worker->run, EV_TIMEOUT, 0);
+    if (!event_pending(&worker->run, EV_TIMEOUT, NULL))
+        event_add(&worker->run, &none);
 }
 
 void sttp__worker_schedule(struct sttp__connection *connection)
@@ -285,6 +286,17 @@ static void *run_worker(void *argument)
     return NULL;
 }
 
+/* libevent takes memory for a timer when it is added to a base that has not had so many before, and
+ * keeps it. Added once now, they cannot fail later, when nobody could do without them. */
+static bool reserve_timers(struct sttp__worker *worker)
+{
+    const struct timeval later = {.tv_sec = 1};
+    bool done = event_add(&worker->timer, &later) == 0 && event_add(&worker->run, &later) == 0;
+    event_del(&worker->timer);
+    event_del(&worker->run);
+    return done;
+}
+
 static sttp_status prepare(struct sttp__worker *worker)
 {
     struct event_config *config = event_config_new();
@@ -295,7 +307,7 @@ static sttp_status prepare(struct sttp__worker *worker)
     worker->base = event_base_new_with_config(config);
     event_config_free(config);
     if (worker->base == NULL)
-        return STTP_ERR_SYSTEM;
+        return errno == ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_SYSTEM;
     worker->mailbox = sttp__mailbox_create(&worker->server->allocator);
     if (worker->mailbox == NULL)
         return errno == ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_SYSTEM;
@@ -303,6 +315,8 @@ static sttp_status prepare(struct sttp__worker *worker)
     event_assign(&worker->run, worker->base, -1, 0, on_run, worker);
     event_assign(&worker->wake, worker->base, worker->mailbox->wake, EV_READ | EV_PERSIST, on_wake,
                  worker);
+    if (!reserve_timers(worker))
+        return STTP_ERR_MEMORY;
     return event_add(&worker->wake, NULL) == 0 ? STTP_OK : STTP_ERR_SYSTEM;
 }
 

@@ -21,7 +21,8 @@
  * connection the effects of its own earlier requests. Behind a LIST, too, the later ones wait until
  * it is answered, so that a connection pins no more than one answer of that size.
  *
- * The engine installs no signal handler, raises no signal and writes to no stream. */
+ * The engine installs no signal handler, raises no signal and writes to no stream; libevent warns
+ * on standard error where the program has not called event_set_log_callback. */
 #ifndef STTP_SERVER_H
 #define STTP_SERVER_H
 
@@ -44,8 +45,8 @@ typedef void (*sttp_handler)(void *context, const sttp_request *request, sttp_re
 /* Sends the answer and gives up `reply`, which must not be used afterwards. What `response` points
  * to is copied before it returns. Thread-safe. Where the connection is gone by now, nothing
  * happens. A response that the serializer refuses, or for which there is no memory, is replaced by
- * a 500; where even that fails, the connection is closed. Returns STTP_OK, or why the response was
- * replaced. */
+ * a 500, which says "outcome unknown" where the response told that a change was done; where even
+ * that fails, the connection is closed. Returns STTP_OK, or why the response was replaced. */
 STTP_API sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response);
 
 /* The id of the connection that the reply belongs to, as in notices: for log lines. Only before
@@ -117,8 +118,8 @@ typedef struct sttp_server_options {
     unsigned send_timeout;    /* a waiting answer of which the peer takes no byte; default 30,000 */
 } sttp_server_options;
 
-/* Makes a server that does not listen yet. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM, or
- * STTP_ERR_ARGUMENT where an option is out of its range; *server is NULL then. */
+/* Makes a server that does not listen yet. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno
+ * set, or STTP_ERR_ARGUMENT where an option is out of its range; *server is NULL then. */
 STTP_API sttp_status sttp_server_create(const sttp_server_options *options, sttp_server **server);
 
 /* Adds a listener, before sttp_server_start. `address` is "127.0.0.1:8080", "[::1]:8080", "[::]:0"
@@ -132,8 +133,9 @@ STTP_API sttp_status sttp_server_listen(sttp_server *server, const char *address
  * where there is none. Lives as long as the server. */
 STTP_API const char *sttp_server_address(const sttp_server *server, size_t index);
 
-/* Starts the workers. STTP_OK, STTP_ERR_STATE (no listener, or started before), STTP_ERR_SYSTEM or
- * STTP_ERR_MEMORY: then no worker runs and only sttp_server_destroy may be called. */
+/* Starts the workers. STTP_OK, STTP_ERR_STATE (no listener, or started before), STTP_ERR_MEMORY, or
+ * STTP_ERR_SYSTEM with errno set: then no worker runs and only sttp_server_destroy may be called.
+ */
 STTP_API sttp_status sttp_server_start(sttp_server *server);
 
 /* Asks the server to stop and returns at once: listeners are closed, what has come in whole is
