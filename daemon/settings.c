@@ -17,8 +17,11 @@ bool settings_defaults(const settings_program *program, void *values, settings_r
         if (option->fallback == NULL)
             continue;
         sttp_slice text = {option->fallback, strlen(option->fallback)};
-        if (!settings_value_set(option, text, values, why))
+        settings_result result = settings_value_set(option, text, values, why);
+        if (result == SETTINGS_WRONG)
             settings_report_line(report, "%s: the default %s", option->key, why);
+        else if (result == SETTINGS_NO_MEMORY)
+            settings_report_no_memory(report, program->name);
     }
     return report->count == before;
 }
@@ -31,7 +34,7 @@ int settings_load(const settings_program *program, int argc, char *const *argv, 
 
     *command = (settings_command){0};
     if (given == NULL) {
-        settings_report_line(report, "%s: out of memory", program->name);
+        settings_report_no_memory(report, program->name);
         return status;
     }
     if (!settings_defaults(program, values, report))
@@ -50,6 +53,8 @@ int settings_load(const settings_program *program, int argc, char *const *argv, 
     settings_apply_flags(program, given, count, values, command, report);
     usage_mistakes += report->count - before;
     status = usage_mistakes > 0 ? 2 : file_is_good ? 0 : 1;
+    if (report->no_memory)
+        status = 1;
 out:
     free(given);
     return status;

@@ -79,11 +79,15 @@ typedef struct settings_program {
 typedef struct settings_report {
     FILE *out;
     size_t count;
+    bool no_memory; /* it was told that memory is out */
 } settings_report;
 
 /* Reports a mistake that has no place in a text. */
 void settings_report_line(settings_report *report, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Reports that memory is out, once. `name` is what was read, or the program. */
+void settings_report_no_memory(settings_report *report, const char *name);
 
 /* What the command line asks for beside the options of the table. */
 typedef struct settings_command {

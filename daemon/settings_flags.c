@@ -250,8 +250,11 @@ void settings_apply_flags(const settings_program *program, const settings_given 
         if (option->kind == SETTINGS_LIST && *source != SETTINGS_FROM_FLAG)
             settings_value_clear(option, values);
         *source = SETTINGS_FROM_FLAG;
-        if (!settings_value_set(option, text, values, why))
+        settings_result result = settings_value_set(option, text, values, why);
+        if (result == SETTINGS_WRONG)
             settings_report_line(report, "%s%.*s: %s", given[i].label.data[0] == '-' ? "" : "-",
                                  (int)given[i].label.size, given[i].label.data, why);
+        else if (result == SETTINGS_NO_MEMORY)
+            settings_report_no_memory(report, program->name);
     }
 }

@@ -134,6 +134,13 @@ void settings_report_line(settings_report *report, const char *format, ...)
     fputc('\n', report->out);
 }
 
+void settings_report_no_memory(settings_report *report, const char *name)
+{
+    if (!report->no_memory)
+        settings_report_line(report, "%s: out of memory", name);
+    report->no_memory = true;
+}
+
 void settings_guess_try(settings_guess *guess, const char *candidate, size_t size)
 {
     size_t distance = sttp_word_distance(guess->word, (sttp_slice){candidate, size});

@@ -231,6 +231,9 @@ static const char *check_text(const settings_option *option, sttp_slice text)
     return option->valid == NULL || option->valid(copy) ? NULL : "is not valid";
 }
 
+/* What is wrong where nothing is but that memory is out. */
+static const char no_memory[] = "does not fit into memory";
+
 static const char *set_text(const settings_option *option, sttp_slice text, void *values)
 {
     const char *wrong = check_text(option, text);
@@ -239,7 +242,7 @@ static const char *set_text(const settings_option *option, sttp_slice text, void
         return wrong;
     char *copy = strndup(text.data, text.size);
     if (copy == NULL)
-        return "does not fit into memory";
+        return no_memory;
     settings_value_clear(option, values);
     *(char **)member(option, values) = copy;
     return NULL;
@@ -254,7 +257,7 @@ static const char *add_item(const settings_option *option, sttp_slice text, void
         return wrong;
     if (list->count >= option->maximum)
         return "is one too many";
-    return settings_list_add(list, text.data, text.size) ? NULL : "does not fit into memory";
+    return settings_list_add(list, text.data, text.size) ? NULL : no_memory;
 }
 
 bool settings_list_add(settings_list *list, const char *text, size_t size)
@@ -309,16 +312,19 @@ static const char *set(const settings_option *option, sttp_slice text, void *val
     return "has no known kind";
 }
 
-bool settings_value_set(const settings_option *option, sttp_slice text, void *values, char *why)
+settings_result settings_value_set(const settings_option *option, sttp_slice text, void *values,
+                                   char *why)
 {
     char shown[128];
     char expected[256];
     const char *wrong = set(option, text, values);
 
     if (wrong == NULL)
-        return true;
+        return SETTINGS_SET;
+    if (wrong == no_memory)
+        return SETTINGS_NO_MEMORY;
     text_escape(text.data, text.size, shown, sizeof shown);
     settings_value_expected(option, expected, sizeof expected);
     snprintf(why, SETTINGS_MAX_WHY, "'%s' %s; expected %s", shown, wrong, expected);
-    return false;
+    return SETTINGS_WRONG;
 }

@@ -6,10 +6,13 @@
 
 enum { SETTINGS_MAX_WHY = 512 };
 
-/* Gives the option the value that `text` says; a list gets one item more. False where it says none:
- * `why` (SETTINGS_MAX_WHY bytes) is then the offending text and what was expected, and the value is
- * as before. */
-bool settings_value_set(const settings_option *option, sttp_slice text, void *values, char *why);
+typedef enum settings_result { SETTINGS_SET, SETTINGS_WRONG, SETTINGS_NO_MEMORY } settings_result;
+
+/* Gives the option the value that `text` says; a list gets one item more. SETTINGS_WRONG where it
+ * says none: `why` (SETTINGS_MAX_WHY bytes) is then the offending text and what was expected. Where
+ * it is not set the value is as before. */
+settings_result settings_value_set(const settings_option *option, sttp_slice text, void *values,
+                                   char *why);
 
 /* Sets a text or a list to nothing, and frees what it held. */
 void settings_value_clear(const settings_option *option, void *values);

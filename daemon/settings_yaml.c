@@ -122,9 +122,12 @@ static void set_scalar(struct walk *walk, const settings_option *option, const y
 
     if (!check_scalar(walk, option, node))
         return;
-    if (!settings_value_set(option, text_of(node), walk->values, why))
+    settings_result result = settings_value_set(option, text_of(node), walk->values, why);
+    if (result == SETTINGS_WRONG)
         settings_report_at(walk->report, &walk->source, offset_of(walk, &node->start_mark),
                            "%s: %s", option->key, why);
+    else if (result == SETTINGS_NO_MEMORY)
+        settings_report_no_memory(walk->report, walk->source.name);
 }
 
 static void set_list(struct walk *walk, const settings_option *option, const yaml_node_t *node)
@@ -339,7 +342,7 @@ static void report_syntax(struct walk *walk, const yaml_parser_t *parser)
     bool is_tab = offset < walk->source.text.size && walk->source.text.data[offset] == '\t';
 
     if (parser->error == YAML_MEMORY_ERROR)
-        settings_report_line(walk->report, "%s: out of memory", walk->source.name);
+        settings_report_no_memory(walk->report, walk->source.name);
     else if (is_tab)
         settings_report_at(walk->report, &walk->source, offset,
                            "not valid YAML: a TAB indents nothing; use spaces");
@@ -420,7 +423,7 @@ bool settings_read_text(const settings_program *program, const char *name, sttp_
     if (!check_bytes(&walk))
         return false;
     if (!yaml_parser_initialize(&parser)) {
-        settings_report_line(report, "%s: out of memory", name);
+        settings_report_no_memory(report, name);
         return false;
     }
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
@@ -461,7 +464,7 @@ bool settings_read_file(const settings_program *program, const char *name, void 
         size = read_up_to(fd, buffer, SETTINGS_MAX_FILE_SIZE + 1);
     text_escape(name, strlen(name), shown, sizeof shown);
     if (buffer == NULL)
-        settings_report_line(report, "%s: out of memory", shown);
+        settings_report_no_memory(report, shown);
     else if (size < 0)
         settings_report_line(report, "%s: cannot read the settings file: %s", shown,
                              strerror(errno));

@@ -358,7 +358,7 @@ int sttpd_options_load(int argc, char *const *argv, struct sttpd_options *values
          settings_source_of(&sttpd_program, command, "port") == SETTINGS_FROM_FLAG))
         settings_list_clear(&values->listen);
     if (status == 0 && values->listen.count == 0 && !add_default_listener(values))
-        settings_report_line(report, "%s: out of memory", sttpd_program.name);
+        settings_report_no_memory(report, sttpd_program.name);
     check_duplicates(&values->listen, report);
     if (report->count > before && status == 0)
         status = by_flag ? 2 : 1;
