@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <event2/event.h>
+
 #include <sttp/server.h>
 
 #include "sttpd/handler.h"
@@ -140,6 +142,16 @@ static bool open_store(struct sttpd *sttpd)
     return false;
 }
 
+/* The engine could not do what `what` says; errno is of STTP_ERR_SYSTEM. */
+static void log_engine_failure(struct sttpd *sttpd, const char *what, sttp_status status)
+{
+    if (status == STTP_ERR_SYSTEM)
+        log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot %s the server: %m", what);
+    else
+        log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot %s the server: %s", what,
+                  sttp_status_text(status));
+}
+
 static bool create_server(struct sttpd *sttpd)
 {
     const struct sttpd_options *from = &sttpd->options;
@@ -160,8 +172,7 @@ static bool create_server(struct sttpd *sttpd)
     sttp_status status = sttp_server_create(&options, &sttpd->server);
 
     if (status != STTP_OK)
-        log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot create the server: %s",
-                  sttp_status_text(status));
+        log_engine_failure(sttpd, "create", status);
     return status == STTP_OK;
 }
 
@@ -326,8 +337,7 @@ static bool start(struct sttpd *sttpd, pthread_t *signal_thread)
     sttp_status status = sttp_server_start(sttpd->server);
 
     if (status != STTP_OK) {
-        log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot start the server: %s",
-                  sttp_status_text(status));
+        log_engine_failure(sttpd, "start", status);
         return false;
     }
     int error = pthread_create(signal_thread, NULL, wait_for_signals, sttpd);
@@ -356,6 +366,16 @@ static bool serve(struct sttpd *sttpd)
     return true;
 }
 
+/* libevent would write to standard error in a form of its own. What it has to say the engine's
+ * notices tell, too; there is no more of it than for who searches. */
+static log_sink *libevent_log;
+
+static void log_libevent(int severity, const char *message)
+{
+    (void)severity;
+    log_write(libevent_log, LOG_LEVEL_DEBUG, "libevent: %s", message);
+}
+
 static bool prepare(struct sttpd *sttpd)
 {
     pthread_condattr_t attributes;
@@ -366,6 +386,8 @@ static bool prepare(struct sttpd *sttpd)
                                                  : (log_level)level;
     sttpd->handler.log = &sttpd->log;
     sttpd->notices.log = &sttpd->log;
+    libevent_log = &sttpd->log;
+    event_set_log_callback(log_libevent);
     if (pthread_condattr_init(&attributes) != 0)
         return false;
     bool is_good = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&

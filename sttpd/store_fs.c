@@ -188,7 +188,9 @@ static void clean(struct store_fs *fs, const char *docroot, char *error, size_t 
                  docroot, leftovers.failures, strerror(leftovers.error));
 }
 
-static bool start(struct store_fs *fs, const struct store_fs_settings *settings)
+/* False with one line about it. */
+static bool start(struct store_fs *fs, const struct store_fs_settings *settings, char *error,
+                  size_t capacity)
 {
     struct pool_settings threads = {
         .threads = settings->threads == 0 ? DEFAULT_THREADS : settings->threads,
@@ -200,11 +202,13 @@ static bool start(struct store_fs *fs, const struct store_fs_settings *settings)
     fs->paths = path_queue_create(threads.queue);
     fs->pool = pool_create(&threads);
     if (fs->paths == NULL || fs->pool == NULL) {
-        errno = ENOMEM;
+        snprintf(error, capacity, "the store: %s", strerror(ENOMEM));
         return false;
     }
-    errno = fs_syncer_start(fs);
-    return errno == 0;
+    int failure = fs_syncer_start(fs);
+    if (failure != 0)
+        snprintf(error, capacity, "the store cannot start a thread: %s", strerror(failure));
+    return failure == 0;
 }
 
 bool store_fs_open(const struct store_fs_settings *settings, store **opened, char *error,
@@ -226,10 +230,8 @@ bool store_fs_open(const struct store_fs_settings *settings, store **opened, cha
     pthread_mutex_init(&fs->making_lock, NULL);
     if (!open_root(fs, settings->docroot, error, capacity))
         goto failed;
-    if (!start(fs, settings)) {
-        snprintf(error, capacity, "the store: %s", strerror(errno));
+    if (!start(fs, settings, error, capacity))
         goto failed;
-    }
     clean(fs, settings->docroot, error, capacity);
     *opened = &fs->base;
     return true;
