@@ -17,7 +17,8 @@
  *
  * "allocation" stands for malloc, calloc, realloc, reallocarray and strndup. An openat2, made by
  * syscall(), is "openat2_cached" where it asks for RESOLVE_CACHED: that one the server makes on the
- * thread of its connections. A close that fails has closed, as Linux does it.
+ * thread of its connections. A close that fails has closed, as Linux does it. "event_add" is only
+ * what makes libevent ask the kernel for something.
  *
  * `outstanding` is the number of blocks that are allocated and not freed. */
 #include <dirent.h>
@@ -52,7 +53,6 @@
     CALL(int, -1, accept4, (int fd, struct sockaddr *to, socklen_t *size, int flags),              \
          (fd, to, size, flags))                                                                    \
     CALL(int, -1, bind, (int fd, const struct sockaddr *to, socklen_t size), (fd, to, size))       \
-    CALL(int, -1, event_add, (struct event * event, const struct timeval *time), (event, time))    \
     CALL(int, -1, eventfd, (unsigned first, int flags), (first, flags))                            \
     CALL(int, -1, faccessat, (int at, const char *path, int mode, int flags),                      \
          (at, path, mode, flags))                                                                  \
@@ -97,6 +97,7 @@
 enum slot {
     PLAIN_CALLS(SLOT) SLOT_allocation,
     SLOT_close,
+    SLOT_event_add,
     SLOT_fcntl,
     SLOT_open,
     SLOT_openat,
@@ -109,6 +110,7 @@ enum slot {
 static const char *const names[SLOTS] = {
     PLAIN_CALLS(NAME)[SLOT_allocation] = "allocation",
     [SLOT_close] = "close",
+    [SLOT_event_add] = "event_add",
     [SLOT_fcntl] = "fcntl",
     [SLOT_open] = "open",
     [SLOT_openat] = "openat",
@@ -224,6 +226,15 @@ int __wrap_close(int fd)
         return result;
     errno = (int)fault->error;
     return -1;
+}
+
+/* Only where it asks the kernel to watch a descriptor: a timer needs nothing but memory. */
+DECLARE(int, event_add, (struct event * event, const struct timeval *time));
+int __wrap_event_add(struct event *event, const struct timeval *time)
+{
+    if (event_get_fd(event) < 0)
+        return __real_event_add(event, time);
+    RETURN_OR_FAIL(int, -1, SLOT_event_add, __real_event_add(event, time));
 }
 
 /* The optional argument of open, openat and fcntl: passing what is not there does no harm. */
