@@ -34,7 +34,7 @@ test_fully() {
 
 # fuzz NAME
 fuzz() {
-  local target=$out/fuzz/tests/fuzz_$1 log=$out/fuzz_$1.log seeds=tests/fuzz/corpus/$1 dictionary=tests/fuzz/$1.dict
+  local target=$out/fuzz/tests/fuzz_$1 log=$out/fuzz_$1.log seeds=tests/fuzz/corpus/$1 dictionary=tests/fuzz/fuzz_$1.dict
   local options=(-max_total_time="$fuzz_seconds" -print_final_stats=1 -artifact_prefix="$out/findings/$1-" -rss_limit_mb=4096)
   [ ! -e "$dictionary" ] || options+=(-dict="$dictionary")
   mkdir -p "$out/corpus/$1"

@@ -4,7 +4,8 @@
  * nothing that a terminal could act upon comes out.
  *
  * Bits of the first byte say what the output is and how the server answers. Where it is hostile,
- * what stands behind the first 0xff is all that it ever says on a connection. */
+ * what stands behind the first 0xff is all that it ever says on a connection. 0xfd N stands for the
+ * byte before it 16 * N times more. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -18,7 +19,14 @@
 #include "sttp-cli/result.h"
 #include "sttp-cli/run.h"
 
-enum { MODE_JSON = 1, MODE_TERMINAL = 2, MODE_HOSTILE = 4, END_OF_LINES = 0xff };
+enum {
+    MODE_JSON = 1,
+    MODE_TERMINAL = 2,
+    MODE_HOSTILE = 4,
+    END_OF_LINES = 0xff,
+    REPEAT = 0xfd,
+    MAX_INPUT = 1 << 17
+};
 
 static struct {
     char directory[32], input[48], output[48], socket[48];
@@ -343,11 +351,30 @@ static char *read_output(size_t *size)
     return text;
 }
 
+/* The input with its repetitions, in *size bytes. */
+static char *expand(const uint8_t *data, size_t *size)
+{
+    static char buffer[MAX_INPUT];
+    size_t used = 0;
+
+    for (size_t i = 0; i < *size && used < MAX_INPUT; i++) {
+        if (data[i] != REPEAT || used == 0 || i + 1 == *size) {
+            buffer[used++] = (char)data[i];
+            continue;
+        }
+        for (unsigned left = 16U * data[++i]; left > 0 && used < MAX_INPUT; left--, used++)
+            buffer[used] = buffer[used - 1];
+    }
+    *size = used;
+    return exact_copy(buffer, used);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t mode = size > 0 ? data[0] : 0;
-    char *text = exact_copy(data + (size > 0), size - (size > 0));
-    sttp_slice lines = {text, size - (size > 0)};
+    uint8_t mode = size > 0 ? *data++ : 0;
+    size_t text_size = size > 0 ? size - 1 : 0;
+    char *text = expand(data, &text_size);
+    sttp_slice lines = {text, text_size};
     const char *end = memchr(lines.data, END_OF_LINES, lines.size);
     sttp_slice hostile = {NULL, 0};
     cli_options options = {.batch = peer.input,
