@@ -1,6 +1,7 @@
-/* Two lines, one of listings and one of all else, that take turns; one mutex, one condition. Places
- * are counted apart, with atomics, so that an operation can have one while it waits elsewhere
- * (behind a change of its path) and is sure to be taken later.
+/* Two lines, one of listings and one of all else, that take turns; one mutex. Of the idle threads
+ * the one that became so last is woken, so that those which are not needed stay idle and end.
+ * Places are counted apart, with atomics, so that an operation can have one while it waits
+ * elsewhere (behind a change of its path) and is sure to be taken later.
  *
  * A listing may take long and be asked for again and again, so listings never have all the threads.
  * One that waits for another listing's thread needs no wake-up: that thread looks for more itself.
@@ -27,21 +28,29 @@ struct line {
     unsigned waiting;
 };
 
+/* A thread that waits for work; on its stack. */
+struct idler {
+    struct idler *next;
+    pthread_cond_t wake; /* `is_woken`; on CLOCK_MONOTONIC */
+    bool is_woken;
+};
+
 struct pool {
     struct pool_settings settings;
     pthread_attr_t attributes;
+    pthread_condattr_t monotonic;
     atomic_uint taken;
     atomic_uint taken_by_listings;
 
     pthread_mutex_t lock; /* of all that follows */
-    pthread_cond_t wake;  /* something waits, or the pool stops */
     pthread_cond_t gone;  /* `running` became 0 */
     struct line others;
     struct line listings;
     bool listings_turn;
-    unsigned listing; /* threads that work on listings */
-    unsigned running; /* threads */
-    unsigned idle;    /* of these */
+    unsigned listing;     /* threads that work on listings */
+    unsigned running;     /* threads */
+    unsigned idle;        /* of these */
+    struct idler *idlers; /* of these, not yet woken; the last one first */
     pthread_t ended;
     bool has_ended;
     bool stopping;
@@ -79,18 +88,13 @@ static store_operation *line_take(struct line *line)
 
 static bool init_conditions(pool *self)
 {
-    pthread_condattr_t monotonic;
-    if (pthread_condattr_init(&monotonic) != 0)
+    if (pthread_condattr_init(&self->monotonic) != 0)
         return false;
-    bool done = false;
-    if (pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
-        pthread_cond_init(&self->wake, &monotonic) == 0) {
-        done = pthread_cond_init(&self->gone, NULL) == 0;
-        if (!done)
-            pthread_cond_destroy(&self->wake);
-    }
-    pthread_condattr_destroy(&monotonic);
-    return done;
+    if (pthread_condattr_setclock(&self->monotonic, CLOCK_MONOTONIC) == 0 &&
+        pthread_cond_init(&self->gone, NULL) == 0)
+        return true;
+    pthread_condattr_destroy(&self->monotonic);
+    return false;
 }
 
 pool *pool_create(const struct pool_settings *settings)
@@ -156,8 +160,7 @@ static unsigned ready(const pool *self)
     return self->others.waiting + ready_listings(self);
 }
 
-/* The next operation, or NULL where the thread is to end. */
-static store_operation *take(pool *self)
+static struct timespec end_of_idleness(const pool *self)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -167,10 +170,45 @@ static store_operation *take(pool *self)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
+    return until;
+}
+
+/* Waits to be woken; 0, or ETIMEDOUT. */
+static int wait_idle(pool *self, struct idler *idler, const struct timespec *until)
+{
+    int waited = 0;
+    idler->is_woken = false;
+    idler->next = self->idlers;
+    self->idlers = idler;
+    while (!idler->is_woken && waited != ETIMEDOUT)
+        waited = pthread_cond_timedwait(&idler->wake, &self->lock, until);
+    if (idler->is_woken)
+        return 0;
+    struct idler **link = &self->idlers;
+    while (*link != idler)
+        link = &(*link)->next;
+    *link = idler->next;
+    return ETIMEDOUT;
+}
+
+static void wake_idler(pool *self)
+{
+    struct idler *idler = self->idlers;
+    if (idler == NULL)
+        return;
+    self->idlers = idler->next;
+    idler->is_woken = true;
+    pthread_cond_signal(&idler->wake);
+}
+
+/* The next operation, or NULL where the thread is to end. */
+static store_operation *take(pool *self, struct idler *idler)
+{
+    struct timespec until = end_of_idleness(self);
     int waited = 0;
     self->idle++;
     while (!self->stopping && ready(self) == 0 && waited != ETIMEDOUT)
-        waited = pthread_cond_timedwait(&self->wake, &self->lock, &until);
+        waited = wait_idle(self, idler, &until);
     self->idle--;
     if (self->stopping || ready(self) == 0)
         return NULL;
@@ -198,15 +236,18 @@ static void *work(void *argument)
 {
     pool *self = argument;
     store_operation *operation;
+    struct idler idler;
     pthread_setname_np(pthread_self(), "store");
+    pthread_cond_init(&idler.wake, &self->monotonic);
     pthread_mutex_lock(&self->lock);
-    while ((operation = take(self)) != NULL) {
+    while ((operation = take(self, &idler)) != NULL) {
         bool listing = is_listing(operation);
         pthread_mutex_unlock(&self->lock);
         self->settings.run(self->settings.context, operation);
         pthread_mutex_lock(&self->lock);
         self->listing -= listing;
     }
+    pthread_cond_destroy(&idler.wake);
     end_thread(self);
     return NULL;
 }
@@ -230,7 +271,7 @@ bool pool_add(pool *self, store_operation *operation)
     bool taken = self->running > 0;
     if (taken) {
         line_add(is_listing(operation) ? &self->listings : &self->others, operation);
-        pthread_cond_signal(&self->wake);
+        wake_idler(self);
     }
     pthread_mutex_unlock(&self->lock);
     return taken;
@@ -241,7 +282,8 @@ store_operation *pool_stop(pool *self)
     pthread_mutex_lock(&self->lock);
     self->stopping = true;
     atomic_fetch_add(&self->taken, self->settings.threads + self->settings.queue);
-    pthread_cond_broadcast(&self->wake);
+    while (self->idlers != NULL)
+        wake_idler(self);
     while (self->running > 0)
         pthread_cond_wait(&self->gone, &self->lock);
     pthread_mutex_unlock(&self->lock);
@@ -256,8 +298,8 @@ void pool_destroy(pool *self)
     if (self == NULL)
         return;
     pthread_cond_destroy(&self->gone);
-    pthread_cond_destroy(&self->wake);
     pthread_mutex_destroy(&self->lock);
+    pthread_condattr_destroy(&self->monotonic);
     pthread_attr_destroy(&self->attributes);
     free(self);
 }

@@ -1,6 +1,6 @@
 /* The threads of a store: operations that may wait for storage run here. Threads are started when
- * operations wait and none is idle, and end after some time without work. All signals are blocked
- * in them; their name is "store".
+ * operations wait and none is idle, and end after some time without work; no more of them get work
+ * than it takes. All signals are blocked in them; their name is "store".
  *
  * Listings have at most three in four of the threads and of the places: whatever is to be listed,
  * changes and SHOW go on. */

@@ -323,9 +323,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
+# A directory in memory, for tests that count on nothing but their own faults to be slow or to fail.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
 @contextlib.contextmanager
-def temporary_directory():
-    path = pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-"))
+def temporary_directory(where=None):
+    path = pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-", dir=where))
     path.chmod(0o755)
     try:
         yield path

@@ -1,0 +1,88 @@
+"""Many requests at once, each on a connection of its own, and how long their answers take."""
+
+import contextlib
+import resource
+import selectors
+import statistics
+import threading
+import time
+
+from harness import connect, read_line
+
+
+def allow_descriptors():
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+
+def crowd(server, requests, deadline):
+    """Sends all requests at once; their answers, whole, in the order of the requests, and the
+    seconds until the last of them was there."""
+    allow_descriptors()
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        connections = [stack.enter_context(connect(server.address)) for _ in requests]
+        answers = [bytearray() for _ in requests]
+        for i, connection in enumerate(connections):
+            selector.register(connection, selectors.EVENT_READ, i)
+        started = time.monotonic()
+        for connection, request in zip(connections, requests):
+            connection.sendall(request + b"\n\n")
+        open_ones = len(requests)
+        while open_ones:
+            ready = selector.select(started + deadline - time.monotonic())
+            assert ready, f"{open_ones} of {len(requests)} without answer after {deadline} s"
+            for key, _ in ready:
+                block = key.fileobj.recv(4096)
+                answers[key.data] += block
+                if not block:
+                    selector.unregister(key.fileobj)
+                    open_ones -= 1
+        return [bytes(answer) for answer in answers], time.monotonic() - started
+
+
+class Probes:
+    """Requests that need no storage, one after another on some connections, beside all else."""
+
+    def __init__(self, server):
+        self.server = server
+        self.times = []
+        self.failure = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self):
+        try:
+            with contextlib.ExitStack() as stack:
+                # Each worker of the server has some of them.
+                connections = [stack.enter_context(connect(self.server.address))
+                               for _ in range(8)]
+                while not self._stop.wait(0.005):
+                    for connection in connections:
+                        self._ask(connection, b"show /a\n", b"300 /a ")
+                        self._ask(connection, b"SHOW /%s\n" % (b"x" * 33), b"310 ")
+        except Exception as failure:  # told by check
+            self.failure = failure
+
+    def _ask(self, connection, request, answer):
+        started = time.monotonic()
+        connection.sendall(request)
+        line = read_line(connection)
+        self.times.append(time.monotonic() - started)
+        assert line.startswith(answer), line
+
+    def check(self):
+        """They are answered in far less than storage takes, which is a second."""
+        assert self.failure is None, self.failure
+        assert len(self.times) > 100, len(self.times)
+        median, longest = statistics.median(self.times), max(self.times)
+        print(f"     {len(self.times)} without storage: median {median * 1e3:.2f} ms, "
+              f"longest {longest * 1e3:.1f} ms", flush=True)
+        assert median < 0.25 and longest < 1.0, (median, longest)
