@@ -7,7 +7,7 @@ set -euo pipefail
 
 build=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libyaml-dev)
 tests=(git g++ check libsubunit-dev clang libclang-rt-14-dev clang-format clang-tidy python3 scdoc
-  netcat-openbsd netcat-traditional telnet liburiparser-dev)
+  netcat-openbsd netcat-traditional telnet liburiparser-dev strace)
 
 case "${1:-}" in
 build) wanted=("${build[@]}") ;;

@@ -11,7 +11,7 @@
  *     calls   how often it was made; whoever arms the slot sets it to 0
  *     first   the call that fails first, counted from 1
  *     times   how many fail from there; 0: none
- *     error   the errno of those
+ *     error   the errno of those; 0: a read or write moves half of the bytes
  *     after   not 0: those are made all the same and are then said to have failed
  *     delay   microseconds that every call takes longer, whether it fails or not
  *
@@ -75,7 +75,6 @@
          (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *),              \
           void *argument),                                                                         \
          (thread, attributes, run, argument))                                                      \
-    CALL(ssize_t, -1, read, (int fd, void *to, size_t size), (fd, to, size))                       \
     CALL(struct dirent *, NULL, readdir, (DIR * stream), (stream))                                 \
     CALL(ssize_t, -1, recv, (int fd, void *to, size_t size, int flags), (fd, to, size, flags))     \
     CALL(int, -1, renameat, (int from, const char *path, int to, const char *name),                \
@@ -89,8 +88,7 @@
          (fd, level, name, value, size))                                                           \
     CALL(int, -1, socket, (int family, int type, int protocol), (family, type, protocol))          \
     CALL(int, -1, syncfs, (int fd), (fd))                                                          \
-    CALL(int, -1, unlinkat, (int at, const char *path, int flags), (at, path, flags))              \
-    CALL(ssize_t, -1, write, (int fd, const void *from, size_t size), (fd, from, size))
+    CALL(int, -1, unlinkat, (int at, const char *path, int flags), (at, path, flags))
 
 /* The slots: those and the ones that are written out below. */
 #define SLOT(type, failure, name, parameters, arguments) SLOT_##name,
@@ -103,6 +101,8 @@ enum slot {
     SLOT_openat,
     SLOT_openat2,
     SLOT_openat2_cached,
+    SLOT_read,
+    SLOT_write,
     SLOTS
 };
 
@@ -116,6 +116,8 @@ static const char *const names[SLOTS] = {
     [SLOT_openat] = "openat",
     [SLOT_openat2] = "openat2",
     [SLOT_openat2_cached] = "openat2_cached",
+    [SLOT_read] = "read",
+    [SLOT_write] = "write",
 };
 
 struct fault {
@@ -236,6 +238,24 @@ int __wrap_event_add(struct event *event, const struct timeval *time)
         return __real_event_add(event, time);
     RETURN_OR_FAIL(int, -1, SLOT_event_add, __real_event_add(event, time));
 }
+
+#define WRAP_TRANSFER(name, bytes)                                                                 \
+    DECLARE(ssize_t, name, (int fd, bytes, size_t size));                                          \
+    ssize_t __wrap_##name(int fd, bytes, size_t size)                                              \
+    {                                                                                              \
+        struct fault *fault = meet(SLOT_##name);                                                   \
+        bool fails = fault != NULL && fault->error != 0;                                           \
+        ssize_t result = -1;                                                                       \
+        if (!fails || fault->after)                                                                \
+            result = __real_##name(fd, buffer, fault == NULL || fails ? size : (size + 1) / 2);    \
+        if (!fails)                                                                                \
+            return result;                                                                         \
+        errno = (int)fault->error;                                                                 \
+        return -1;                                                                                 \
+    }
+
+WRAP_TRANSFER(read, void *buffer)
+WRAP_TRANSFER(write, const void *buffer)
 
 /* The optional argument of open, openat and fcntl: passing what is not there does no harm. */
 #define OPTIONAL(type, last, argument)                                                             \

@@ -1,0 +1,94 @@
+"""Storage of which each request takes a second: requests wait for it together, not one after the
+other, and what needs no storage does not wait. It is slow by a fault point of the test build, and
+by a tracer that delays the system calls of sttpd itself."""
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+
+from crowd import Probes, crowd
+from faults import EVER, Faults
+from harness import FULL, MEMORY, Server, run_tests, temporary_directory
+
+SECOND = 1.0
+
+# Requests, and the least and most seconds they may take with 64 threads.
+MANY = (1000, 16 * SECOND, 20) if FULL else (200, 4 * SECOND, 6)
+
+
+@contextlib.contextmanager
+def slow_by_fault_point():
+    """Nothing is in memory, and to open a directory or a text takes a second. Each request opens
+    one of them once."""
+    with temporary_directory(MEMORY) as docroot, Faults() as faults, \
+            Server(docroot=docroot, program=Faults.PROGRAM, env=faults.env) as server:
+        faults.arm("openat2_cached", errno.EAGAIN, times=EVER)
+        with faults.delayed("openat2", SECOND):
+            yield server
+
+
+@contextlib.contextmanager
+def slow_from_outside():
+    """sttpd under strace, as a child of the test: the tracer is a process beside it. Each change
+    has two syncs of half a second."""
+    assert shutil.which("strace"), "strace is not installed"
+    with temporary_directory(MEMORY) as docroot, temporary_directory() as own:
+        wrapper = ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", own / "trace",
+                   "-e", "trace=fsync", "-e", f"inject=fsync:delay_enter={SECOND / 2 * 1e6:.0f}"]
+        # LeakSanitizer cannot work beside a tracer.
+        options = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+        with Server(docroot=docroot, wrapper=wrapper, env={"ASAN_OPTIONS": options}) as server:
+            yield server
+
+
+def put_files(server, count):
+    for i in range(count):
+        (server.docroot / f"u{i}").write_bytes(b"old")
+        (server.docroot / f"s{i}").write_bytes(b"text-%d" % i)
+
+
+def request_of(i, with_show):
+    """Requests and their answers: CREATE, UPDATE, and SHOW where that is slow, too."""
+    kinds = [(b"CREATE /c%d new" % i, b"100 /c%d CREATED\n" % i),
+             (b"UPDATE /u%d new-%d" % (i, i), b"200 /u%d OK\nnew-%d\n" % (i, i)),
+             (b"SHOW /s%d" % i, b"200 /s%d OK\ntext-%d\n" % (i, i))]
+    return kinds[i % (3 if with_show else 2)]
+
+
+def all_together(slow, count, least, most, with_show=True):
+    """`count` requests take at least and at most so many seconds."""
+    with slow() as server:
+        put_files(server, count)
+        requests, wanted = zip(*(request_of(i, with_show) for i in range(count)))
+        with Probes(server) as probes:
+            answers, seconds = crowd(server, requests, most + 10)
+        print(f"     {count} requests of {SECOND:g} s: {seconds:.2f} s", flush=True)
+        assert answers == list(wanted)
+        assert least <= seconds <= most, seconds
+        probes.check()
+
+
+def test_two_requests_finish_together():
+    all_together(slow_by_fault_point, 2, SECOND, 1.8 * SECOND)
+
+
+def test_100_requests_by_fault_point():
+    all_together(slow_by_fault_point, 100, 2 * SECOND, 3)
+
+
+def test_100_requests_from_outside():
+    all_together(slow_from_outside, 100, 2 * SECOND, 3, with_show=False)
+
+
+def test_1000_requests_by_fault_point():
+    all_together(slow_by_fault_point, *MANY)
+
+
+def test_1000_requests_from_outside():
+    all_together(slow_from_outside, *MANY, with_show=False)
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(globals()))
