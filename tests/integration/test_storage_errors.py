@@ -277,9 +277,9 @@ def test_each_call_fails_on_an_old_kernel():
 
 
 def test_short_reads_and_writes():
-    text = b"x" * 50 + b"y" * 100
+    text = "\U0001f600".encode() * 150
     with bench_of() as bench:
-        for i in range(1, 5):
+        for i in range(1, 4):  # the engine's own transfers come behind these
             path = b"/%d" % i
             with bench.faults.armed("write", 0, times=i):
                 assert lines_of(bench.server, b"CREATE %s %s" % (path, text)) == \
