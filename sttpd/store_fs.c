@@ -180,7 +180,7 @@ static bool open_root(struct store_fs *fs, const char *docroot, char *error, siz
 static void clean(struct store_fs *fs, const char *docroot, char *error, size_t capacity)
 {
     struct fs_leftovers leftovers;
-    fs_remove_leftovers(&fs->root, &leftovers);
+    fs_remove_leftovers(fs, &leftovers);
     if (leftovers.failures > 0)
         snprintf(error, capacity,
                  "document root %s: %u places could not be searched for unfinished changes or "

@@ -35,20 +35,15 @@ const struct dirent *fs_directory_next(DIR *stream)
     return entry;
 }
 
-mode_t fs_entry_type(DIR *stream, const struct dirent *entry)
+bool fs_entry_type(DIR *stream, const struct dirent *entry, mode_t *type)
 {
     struct stat status;
-    switch (entry->d_type) {
-    case DT_REG:
-        return S_IFREG;
-    case DT_DIR:
-        return S_IFDIR;
-    case DT_UNKNOWN:
-        if (fstatat(dirfd(stream), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)))
-            return status.st_mode & S_IFMT;
-        return 0;
-    default:
-        return 0;
-    }
+    *type = entry->d_type == DT_REG ? S_IFREG : entry->d_type == DT_DIR ? S_IFDIR : 0;
+    if (entry->d_type != DT_UNKNOWN)
+        return true;
+    if (fstatat(dirfd(stream), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == -1)
+        return fs_is_absent(errno) || errno == EACCES;
+    if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
+        *type = status.st_mode & S_IFMT;
+    return true;
 }

@@ -100,7 +100,9 @@ static bool is_wanted(const struct listing *listing, sttp_slice name, sttp_slice
 
 static store_result list_entry(struct listing *listing, DIR *stream, const struct dirent *entry)
 {
-    mode_t type = fs_entry_type(stream, entry);
+    mode_t type;
+    if (!fs_entry_type(stream, entry, &type))
+        return fs_result(errno);
     if (type == 0)
         return STORE_DONE;
     sttp_slice segment = {entry->d_name, strlen(entry->d_name)};

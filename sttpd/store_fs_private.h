@@ -56,7 +56,7 @@ struct store_fs {
     atomic_uint_least64_t unique; /* the next reserved name */
     pthread_mutex_t making_lock;  /* of the next */
     struct fs_making *making;
-    atomic_bool unsure; /* a sync of new directories failed: see store_fs_sync.c */
+    atomic_bool unsure; /* directories may not be on disk: see store_fs_sync.c */
     struct fs_syncer syncer;
 };
 
@@ -172,8 +172,9 @@ void fs_directory_close(DIR *stream);
 /* The next entry that is neither "." nor ".."; NULL at the end, with errno 0, and on failure. */
 const struct dirent *fs_directory_next(DIR *stream);
 
-/* S_IFREG or S_IFDIR; 0 for all else and for what has vanished. */
-mode_t fs_entry_type(DIR *stream, const struct dirent *entry);
+/* S_IFREG or S_IFDIR; 0 for all else, for what has vanished and what may not be looked at. False
+ * and errno on failure. */
+bool fs_entry_type(DIR *stream, const struct dirent *entry, mode_t *type);
 
 /* ---- store_fs_list.c ---- */
 
@@ -190,7 +191,8 @@ struct fs_leftovers {
     int error;         /* errno of the first of them */
 };
 
-/* Removes everything of a reserved name below the root. */
-void fs_remove_leftovers(const struct fs_root *root, struct fs_leftovers *leftovers);
+/* Removes everything of a reserved name below the root, and syncs directories that the server which
+ * died may have made visible and not synced. */
+void fs_remove_leftovers(struct store_fs *fs, struct fs_leftovers *leftovers);
 
 #endif

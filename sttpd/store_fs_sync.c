@@ -7,10 +7,11 @@
  * what a power cut could take back with the directories. So those that are not yet synced are
  * known, and whoever works below one syncs all directories above its own, too.
  *
- * Where such a sync fails the directories stay visible, and nobody knows what a power cut would
- * leave of them. From then on every change that needs the directories above it syncs all of them:
- * it is acknowledged once that has succeeded. (Unlike a file's data, which a failed sync may drop,
- * a directory is tried again by the next sync, or the file system has stopped for good.) */
+ * Where such a sync fails (or, at the start, that of directories of a server that died) the
+ * directories stay visible, and nobody knows what a power cut would leave of them. From then on
+ * every change that needs the directories above it syncs all of them: it is acknowledged once that
+ * has succeeded. (Unlike a file's data, which a failed sync may drop, a directory is tried again by
+ * the next sync, or the file system has stopped for good.) */
 #include "sttpd/store_fs_private.h"
 
 #include <errno.h>

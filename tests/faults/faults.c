@@ -11,7 +11,8 @@
  *     calls   how often it was made; whoever arms the slot sets it to 0
  *     first   the call that fails first, counted from 1
  *     times   how many fail from there; 0: none
- *     error   the errno of those; 0: a read or write moves half of the bytes
+ *     error   the errno of those; 0: a read or write moves half of the bytes, and
+ *             readdir does not tell what an entry is, like old file systems
  *     after   not 0: those are made all the same and are then said to have failed
  *     delay   microseconds that every call takes longer, whether it fails or not
  *
@@ -75,7 +76,6 @@
          (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *),              \
           void *argument),                                                                         \
          (thread, attributes, run, argument))                                                      \
-    CALL(struct dirent *, NULL, readdir, (DIR * stream), (stream))                                 \
     CALL(ssize_t, -1, recv, (int fd, void *to, size_t size, int flags), (fd, to, size, flags))     \
     CALL(int, -1, renameat, (int from, const char *path, int to, const char *name),                \
          (from, path, to, name))                                                                   \
@@ -102,6 +102,7 @@ enum slot {
     SLOT_openat2,
     SLOT_openat2_cached,
     SLOT_read,
+    SLOT_readdir,
     SLOT_write,
     SLOTS
 };
@@ -117,6 +118,7 @@ static const char *const names[SLOTS] = {
     [SLOT_openat2] = "openat2",
     [SLOT_openat2_cached] = "openat2_cached",
     [SLOT_read] = "read",
+    [SLOT_readdir] = "readdir",
     [SLOT_write] = "write",
 };
 
@@ -256,6 +258,20 @@ int __wrap_event_add(struct event *event, const struct timeval *time)
 
 WRAP_TRANSFER(read, void *buffer)
 WRAP_TRANSFER(write, const void *buffer)
+
+DECLARE(struct dirent *, readdir, (DIR * stream));
+struct dirent *__wrap_readdir(DIR *stream)
+{
+    struct fault *fault = meet(SLOT_readdir);
+    if (fault != NULL && fault->error != 0) {
+        errno = (int)fault->error;
+        return NULL;
+    }
+    struct dirent *entry = __real_readdir(stream);
+    if (fault != NULL && entry != NULL)
+        entry->d_type = DT_UNKNOWN;
+    return entry;
+}
 
 /* The optional argument of open, openat and fcntl: passing what is not there does no harm. */
 #define OPTIONAL(type, last, argument)                                                             \

@@ -276,6 +276,14 @@ def test_each_call_fails_on_an_old_kernel():
             ("CREATE directories", "renameat"), ("LIST search", "openat")} <= refused
 
 
+def test_each_entry_of_a_listing_fails():
+    """Where the directory does not say what an entry is, each is asked for: a listing that lacks
+    some would be wrong."""
+    with bench_of() as bench, bench.faults.armed("readdir", 0, times=EVER):
+        refused = each_call(bench, lambda _: [errno.EIO], calls=["fstatat"])
+    assert {("LIST", "fstatat"), ("LIST search", "fstatat")} <= refused
+
+
 def test_short_reads_and_writes():
     text = "\U0001f600".encode() * 150
     with bench_of() as bench:

@@ -387,6 +387,31 @@ START_TEST(directories_never_durable)
 }
 END_TEST
 
+/* What a server that died may have made visible and not synced is synced at the start. */
+START_TEST(directories_of_a_dead_server)
+{
+    struct timespec long_ago[2] = {{.tv_sec = time(NULL) - 7200}, {.tv_sec = time(NULL) - 7200}};
+    mkdir(place("/root/dir/new"), 0755);
+    mkdir(place("/root/dir/new/deep"), 0755);
+    mkdir(place("/root/old"), 0755);
+    mkdir(place("/root/old/older"), 0755);
+    ck_assert_int_eq(utimensat(AT_FDCWD, place("/root/old"), long_ago, 0), 0);
+    forget_events(0);
+    fixture.store = open_store(0, NULL);
+    ck_assert_str_eq(events, "sync /, sync /dir, sync /dir/new");
+    forget_events(0);
+    ck_assert_int_eq(result_of(CREATE, "/dir/new/f", "x"), STORE_DONE);
+    ck_assert_str_eq(events, "sync /dir/new/new, show /dir/new/f, sync /dir/new");
+    close_fixture();
+    forget_events(3);
+    fixture.store = open_store(0, NULL);
+    forget_events(0);
+    ck_assert_int_eq(result_of(CREATE, "/dir/new/g", "x"), STORE_DONE);
+    ck_assert_str_eq(events, "sync /dir/new/new, show /dir/new/g, sync /dir/new, sync /dir, "
+                             "sync /");
+}
+END_TEST
+
 START_TEST(nothing_is_synced)
 {
     static const enum store_durability kinds[] = {STORE_DURABILITY_INTERVAL, STORE_DURABILITY_NONE};
@@ -468,6 +493,7 @@ int main(void)
     tcase_add_test(tests, not_yet_durable_is_not_shown);
     tcase_add_loop_test(tests, directories_not_yet_durable, 0, MODES);
     tcase_add_loop_test(tests, directories_never_durable, 0, MODES);
+    tcase_add_test(tests, directories_of_a_dead_server);
     tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
     tcase_add_test(tests, interval_ends_with_a_sync);
     tcase_add_test(tests, interval_that_fails);
