@@ -297,6 +297,12 @@ static bool reserve_timers(struct sttp__worker *worker)
     return done;
 }
 
+/* What errno says of a call that has failed. */
+static sttp_status failure(void)
+{
+    return errno == ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_SYSTEM;
+}
+
 static sttp_status prepare(struct sttp__worker *worker)
 {
     struct event_config *config = event_config_new();
@@ -307,17 +313,17 @@ static sttp_status prepare(struct sttp__worker *worker)
     worker->base = event_base_new_with_config(config);
     event_config_free(config);
     if (worker->base == NULL)
-        return errno == ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_SYSTEM;
+        return failure();
     worker->mailbox = sttp__mailbox_create(&worker->server->allocator);
     if (worker->mailbox == NULL)
-        return errno == ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_SYSTEM;
+        return failure();
     event_assign(&worker->timer, worker->base, -1, 0, on_timer, worker);
     event_assign(&worker->run, worker->base, -1, 0, on_run, worker);
     event_assign(&worker->wake, worker->base, worker->mailbox->wake, EV_READ | EV_PERSIST, on_wake,
                  worker);
     if (!reserve_timers(worker))
         return STTP_ERR_MEMORY;
-    return event_add(&worker->wake, NULL) == 0 ? STTP_OK : STTP_ERR_SYSTEM;
+    return event_add(&worker->wake, NULL) == 0 ? STTP_OK : failure();
 }
 
 sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server)
