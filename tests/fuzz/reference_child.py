@@ -11,6 +11,7 @@ and says for each session `same`, or `expected SIZE` and that many bytes.
 
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -38,6 +39,8 @@ def serve(requests, answers):
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the parent, too
+        signal.signal(number, signal.SIG_IGN)
     with tempfile.TemporaryDirectory(
             prefix="sttp-fuzz-", dir=MEMORY if os.path.isdir(MEMORY) else None) as directory:
         print(directory, flush=True)
