@@ -5,6 +5,7 @@
  * first; but for those that no text has:
  *
  *     0x80 to 0xbf   where a line begins: a whole line made from this byte and the next two
+ *     0xfc           the client closes without reading an answer; what it did is forgotten
  *     0xfd N         the byte before it 16 * N times more
  *     0xfe           the client half-closes; the next one begins when it has all its answers
  *     0xff           what comes next is sent in a piece of its own
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -30,6 +32,7 @@ enum {
     CUT = 0xff,
     NEXT = 0xfe,
     REPEAT = 0xfd,
+    VANISH = 0xfc,
     MAX_SESSION = 1 << 16, /* bytes that are sent in one */
     MAX_CUTS = 256,
     PATIENCE = 20000 /* milliseconds without an answer */
@@ -93,7 +96,35 @@ static struct {
     struct handler handler;
     sttp_server *servers[2];
     struct sockaddr_un addresses[2];
-} sttpd = {.log = {.fd = STDERR_FILENO, .mutex = PTHREAD_MUTEX_INITIALIZER}};
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    unsigned long connected; /* by this file */
+    unsigned long closed;    /* by the servers */
+} sttpd = {.log = {.fd = STDERR_FILENO, .mutex = PTHREAD_MUTEX_INITIALIZER},
+           .mutex = PTHREAD_MUTEX_INITIALIZER,
+           .changed = PTHREAD_COND_INITIALIZER};
+
+static void note(void *context, const sttp_notice *notice)
+{
+    (void)context;
+    if (notice->kind != STTP_NOTICE_CLOSED)
+        return;
+    pthread_mutex_lock(&sttpd.mutex);
+    sttpd.closed++;
+    pthread_cond_signal(&sttpd.changed);
+    pthread_mutex_unlock(&sttpd.mutex);
+}
+
+/* Waits until no connection and no operation is left. */
+static void settle(void)
+{
+    pthread_mutex_lock(&sttpd.mutex);
+    while (sttpd.closed < sttpd.connected)
+        pthread_cond_wait(&sttpd.changed, &sttpd.mutex);
+    pthread_mutex_unlock(&sttpd.mutex);
+    while (atomic_load(&sttpd.handler.outstanding) > 0)
+        sched_yield();
+}
 
 static void start_server(int index, unsigned max_in_flight, size_t max_unsent)
 {
@@ -102,6 +133,7 @@ static void start_server(int index, unsigned max_in_flight, size_t max_unsent)
     sttp_server_options options = {.size = sizeof options,
                                    .handler = handler_handle,
                                    .handler_context = &sttpd.handler,
+                                   .notice = note,
                                    .workers = 1,
                                    .max_in_flight = max_in_flight,
                                    .max_unsent = max_unsent};
@@ -174,7 +206,14 @@ struct session {
     size_t size;
     size_t cuts[MAX_CUTS]; /* where pieces end, in order */
     size_t cut_count;
+    bool vanishes;
 };
+
+static void clear(struct session *session)
+{
+    session->size = session->cut_count = 0;
+    session->vanishes = false;
+}
 
 static uint8_t next_byte(struct input *input)
 {
@@ -222,12 +261,13 @@ static bool next_session(struct input *input, struct session *session)
 {
     bool any = input->size > 0;
 
-    session->size = session->cut_count = 0;
+    clear(session);
     while (input->size > 0) {
         uint8_t byte = next_byte(input);
         char raw = (char)byte;
         bool at_start = session->size == 0 || session->bytes[session->size - 1] == '\n';
-        if (byte == NEXT)
+        session->vanishes = byte == VANISH;
+        if (byte == NEXT || byte == VANISH)
             break;
         if (byte == CUT && session->cut_count < MAX_CUTS)
             session->cuts[session->cut_count++] = session->size;
@@ -285,19 +325,24 @@ static bool receive(struct exchange *exchange)
     return count > 0;
 }
 
-static void talk(const struct session *session, int server, FILE *answers)
+static int connect_to(int server)
 {
     const struct sockaddr_un *address = &sttpd.addresses[server];
-    struct exchange exchange = {.session = session, .answers = answers};
-    struct pollfd ready = {.events = POLLIN};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    require(fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0,
+            "the server accepts");
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    sttpd.connected++;
+    return fd;
+}
+
+static void talk(const struct session *session, int server, FILE *answers)
+{
+    struct exchange exchange = {.session = session, .fd = connect_to(server), .answers = answers};
+    struct pollfd ready = {.fd = exchange.fd};
     bool open = true;
 
-    exchange.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    require(exchange.fd >= 0 &&
-                connect(exchange.fd, (const struct sockaddr *)address, sizeof *address) == 0,
-            "the server accepts");
-    fcntl(exchange.fd, F_SETFL, O_NONBLOCK);
-    ready.fd = exchange.fd;
     if (session->size == 0)
         shutdown(exchange.fd, SHUT_WR);
     while (open) {
@@ -356,6 +401,21 @@ static void run_session(const struct session *session, int server)
     free(got);
 }
 
+/* The requests are carried out as far as the server got to see them: nobody knows how far. */
+static void vanish(const struct session *session, int server)
+{
+    struct exchange exchange = {.session = session, .fd = connect_to(server)};
+    size_t before;
+
+    do {
+        before = exchange.sent;
+        send_piece(&exchange);
+    } while (exchange.sent > before && exchange.sent < session->size);
+    close(exchange.fd);
+    settle();
+    empty_store();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct session session;
@@ -366,8 +426,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         start_all();
     empty_store();
     while (next_session(&input, &session))
-        run_session(&session, server);
-    session.size = session.cut_count = 0;
+        session.vanishes ? vanish(&session, server) : run_session(&session, server);
+    clear(&session);
     add(&session, "LIST /?recursive=1\n", 19);
     run_session(&session, server);
     return 0;
