@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "sttpd/store_fs_private.h"
 
@@ -136,7 +137,7 @@ static void destroy(struct store_fs *fs)
     pool_destroy(fs->pool);
     path_queue_destroy(fs->paths);
     fs_close(fs->root.fd);
-    pthread_mutex_destroy(&fs->making_lock);
+    pthread_mutex_destroy(&fs->steps_lock);
     free(fs);
 }
 
@@ -180,12 +181,25 @@ static bool open_root(struct store_fs *fs, const char *docroot, char *error, siz
 static void clean(struct store_fs *fs, const char *docroot, char *error, size_t capacity)
 {
     struct fs_leftovers leftovers;
-    fs_remove_leftovers(fs, &leftovers);
+    fs_remove_leftovers(&fs->root, &leftovers);
     if (leftovers.failures > 0)
         snprintf(error, capacity,
                  "document root %s: %u places could not be searched for unfinished changes or "
                  "cleared of them: %s",
                  docroot, leftovers.failures, strerror(leftovers.error));
+}
+
+/* A server that was killed leaves changes that can be seen and that nobody has synced. Who is shown
+ * one of them, or puts a file into a directory that was one, must not lose it with a power cut. */
+static bool sync_root(struct store_fs *fs, const char *docroot, char *error, size_t capacity)
+{
+    if (fs->durability == STORE_DURABILITY_NONE || syncfs(fs->root.fd) == 0)
+        return true;
+    snprintf(error, capacity,
+             "document root %s: what is there cannot be synced: %s; see whether its file system "
+             "works",
+             docroot, strerror(errno));
+    return false;
 }
 
 /* False with one line about it. */
@@ -227,10 +241,9 @@ bool store_fs_open(const struct store_fs_settings *settings, store **opened, cha
     fs->base = (store){.submit = submit, .close = close_store};
     fs->durability = settings->durability;
     fs->unique = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-    pthread_mutex_init(&fs->making_lock, NULL);
-    if (!open_root(fs, settings->docroot, error, capacity))
-        goto failed;
-    if (!start(fs, settings, error, capacity))
+    pthread_mutex_init(&fs->steps_lock, NULL);
+    if (!open_root(fs, settings->docroot, error, capacity) ||
+        !sync_root(fs, settings->docroot, error, capacity) || !start(fs, settings, error, capacity))
         goto failed;
     clean(fs, settings->docroot, error, capacity);
     *opened = &fs->base;

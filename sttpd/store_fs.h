@@ -32,7 +32,9 @@ struct store_fs_settings {
 };
 
 /* Opens the store: locks the document root against a second server, and removes what a server that
- * died left unfinished in it, which is everything whose name begins with STTP_RESERVED_PREFIX.
+ * died left unfinished in it, which is everything whose name begins with STTP_RESERVED_PREFIX. What
+ * it left visible and not yet on disk is synced, with all of the file system, but for
+ * STORE_DURABILITY_NONE.
  *
  * On false, `error` is one line for the operator, ended by a zero byte, that says why the document
  * root cannot be used and what to do. On true it is empty, or a warning of the same form: parts of

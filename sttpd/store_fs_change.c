@@ -85,8 +85,27 @@ static store_result write_successor(struct store_fs *fs, int directory, const ch
     return result;
 }
 
-static store_result update_in(struct store_fs *fs, int directory, const char *name, sttp_slice text)
+/* Makes the new text visible. */
+static store_result show_successor(struct store_fs *fs, int directory, const char *successor,
+                                   const struct fs_path *path)
 {
+    struct fs_step step = {.path = path};
+    store_result result = STORE_DONE;
+    fs_step_begin(fs, &step);
+    if (renameat(directory, successor, directory, path->text + fs_path_name(path)) == -1) {
+        result = fs_step_result(errno);
+        fs_remove_file(directory, successor);
+    } else {
+        result = fs_sync_visible(fs, directory);
+    }
+    fs_step_end(fs, &step, result);
+    return result;
+}
+
+static store_result update_in(struct store_fs *fs, int directory, const struct fs_path *path,
+                              sttp_slice text)
+{
+    const char *name = path->text + fs_path_name(path);
     struct stat status;
     store_result result = check_target(directory, name, &status);
     if (result != STORE_DONE)
@@ -97,67 +116,75 @@ static store_result update_in(struct store_fs *fs, int directory, const char *na
     char successor[FS_RESERVED_NAME];
     fs_reserve_name(fs, successor);
     result = write_successor(fs, directory, successor, status.st_mode & 0777, text);
-    if (result == STORE_DONE && renameat(directory, successor, directory, name) == -1)
-        result = fs_step_result(errno);
     if (result == STORE_DONE)
-        return fs_sync_visible(fs, directory);
+        return show_successor(fs, directory, successor, path);
     fs_remove_file(directory, successor);
     return result;
 }
 
-static int open_parent(struct store_fs *fs, const struct fs_path *path)
+static int open_parent(struct store_fs *fs, const struct fs_path *path, struct fs_path *parent)
 {
-    struct fs_path parent;
-    fs_path_parent(path, &parent);
-    return fs_open(&fs->root, fs->root.fd, parent.text, O_RDONLY | O_DIRECTORY);
+    fs_path_parent(path, parent);
+    return fs_open(&fs->root, fs->root.fd, parent->text, O_RDONLY | O_DIRECTORY);
 }
 
 store_result fs_update(struct store_fs *fs, store_operation *operation)
 {
-    struct fs_path path;
+    struct fs_path path, parent;
     if (!fs_path_set(&path, operation->path))
         return STORE_NOT_FOUND;
-    int directory = open_parent(fs, &path);
+    int directory = open_parent(fs, &path, &parent);
     if (directory == -1)
         return fs_no_parent(errno);
-    const char *name = path.text + fs_path_name(&path);
-    store_result result = update_in(fs, directory, name, operation->text);
+    store_result result = update_in(fs, directory, &path, operation->text);
     if (result == STORE_DONE)
-        result = fs_sync_ancestors(fs, &path);
+        result = fs_sync_above(fs, &parent);
     fs_close(directory);
     operation->contents = operation->text;
     return result;
 }
 
-static store_result delete_in(struct store_fs *fs, int directory, const char *name,
+static store_result remove_target(struct store_fs *fs, int directory, const struct fs_path *path,
+                                  int flags)
+{
+    struct fs_step step = {.path = path};
+    store_result result = STORE_DONE;
+    fs_step_begin(fs, &step);
+    if (unlinkat(directory, path->text + fs_path_name(path), flags) == 0)
+        result = fs_sync_visible(fs, directory);
+    else if (errno == ENOTEMPTY || errno == EEXIST)
+        result = STORE_NOT_EMPTY;
+    else
+        result = fs_is_absent(errno) ? STORE_NOT_FOUND : fs_step_result(errno);
+    fs_step_end(fs, &step, result);
+    return result;
+}
+
+static store_result delete_in(struct store_fs *fs, int directory, const struct fs_path *path,
                               bool final_slash)
 {
     struct stat status;
-    store_result result = check_target(directory, name, &status);
+    store_result result = check_target(directory, path->text + fs_path_name(path), &status);
     if (final_slash && result == STORE_DONE)
         return STORE_IS_FILE;
     bool is_directory = final_slash && result == STORE_IS_DIRECTORY;
     if (result != STORE_DONE && !is_directory)
         return result;
-    if (unlinkat(directory, name, is_directory ? AT_REMOVEDIR : 0) == 0)
-        return fs_sync_visible(fs, directory);
-    if (errno == ENOTEMPTY || errno == EEXIST)
-        return STORE_NOT_EMPTY;
-    return fs_is_absent(errno) ? STORE_NOT_FOUND : fs_step_result(errno);
+    return remove_target(fs, directory, path, is_directory ? AT_REMOVEDIR : 0);
 }
 
 store_result fs_delete(struct store_fs *fs, store_operation *operation)
 {
-    struct fs_path path;
+    struct fs_path path, parent;
     if (!fs_path_set(&path, operation->path))
         return STORE_NOT_FOUND;
     if (path.size == 0)
         return STORE_IS_ROOT;
-    int directory = open_parent(fs, &path);
+    int directory = open_parent(fs, &path, &parent);
     if (directory == -1)
         return fs_no_parent(errno);
     bool final_slash = operation->path.data[operation->path.size - 1] == '/';
-    store_result result = delete_in(fs, directory, path.text + fs_path_name(&path), final_slash);
+    store_result result = delete_in(fs, directory, &path, final_slash);
     fs_close(directory);
     return result;
 }

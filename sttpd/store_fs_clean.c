@@ -10,12 +10,9 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "sttpd/store_fs_names.h"
-
-enum { RECENT = 3600 /* seconds */ };
 
 /* A directory path that grows and shrinks; longer than PATH_MAX no system call takes it anyway. */
 struct climb {
@@ -150,22 +147,8 @@ static int clean_entry(const struct fs_root *root, DIR *stream, const struct dir
     return added ? 0 : ENOMEM;
 }
 
-/* A server that died between making a directory visible and syncing the one above has acknowledged
- * nothing below. This one may, so it does that first, where it can have been: what has not changed
- * for an hour the kernel has written. */
-static bool sync_recent(struct store_fs *fs, int directory)
+static int clean_directory(const struct fs_root *root, struct cleaning *cleaning)
 {
-    struct stat status;
-    if (fs->durability != STORE_DURABILITY_ALWAYS)
-        return true;
-    return fstat(directory, &status) == 0 &&
-           (status.st_mtime < time(NULL) - RECENT || fs_sync(fs, directory) == 0);
-}
-
-static int clean_directory(struct store_fs *fs, struct cleaning *cleaning)
-{
-    const struct fs_root *root = &fs->root;
-    size_t pending = cleaning->pending.count;
     DIR *stream = fs_directory_open(root, root->fd, cleaning->here.text);
     if (stream == NULL)
         return errno == ENOENT ? 0 : errno;
@@ -177,18 +160,16 @@ static int clean_directory(struct store_fs *fs, struct cleaning *cleaning)
     }
     if (errno != 0)
         error = errno;
-    if (cleaning->pending.count > pending && !sync_recent(fs, dirfd(stream)))
-        atomic_store(&fs->unsure, true);
     fs_directory_close(stream);
     return error;
 }
 
-void fs_remove_leftovers(struct store_fs *fs, struct fs_leftovers *leftovers)
+void fs_remove_leftovers(const struct fs_root *root, struct fs_leftovers *leftovers)
 {
     struct cleaning cleaning = {.leftovers = leftovers};
     *leftovers = (struct fs_leftovers){0};
     for (;;) {
-        int error = clean_directory(fs, &cleaning);
+        int error = clean_directory(root, &cleaning);
         if (error != 0)
             note(leftovers, error);
         if (cleaning.pending.count == 0)

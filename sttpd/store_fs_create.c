@@ -92,6 +92,22 @@ static int publish_file(struct creation *creation, const char *reserved)
     return 0;
 }
 
+static store_result show_file(struct creation *creation, const char *reserved)
+{
+    struct fs_step step = {.path = &creation->path};
+    store_result result = STORE_DONE;
+    fs_step_begin(creation->fs, &step);
+    if (publish_file(creation, reserved) == -1) {
+        creation->again = errno == EEXIST;
+        result = fs_step_result(errno);
+        fs_remove_file(creation->base, reserved);
+    } else {
+        result = fs_sync_visible(creation->fs, creation->base);
+    }
+    fs_step_end(creation->fs, &step, result);
+    return result;
+}
+
 static store_result create_file(struct creation *creation)
 {
     store_result result = check_free(creation);
@@ -103,12 +119,8 @@ static store_result create_file(struct creation *creation)
     if (fd == -1)
         return failed(creation);
     result = fs_fill_file(creation->fs, fd, creation->text);
-    if (result == STORE_DONE && publish_file(creation, reserved) == -1) {
-        creation->again = errno == EEXIST;
-        result = fs_step_result(errno);
-    }
     if (result == STORE_DONE)
-        return fs_sync_visible(creation->fs, creation->base);
+        return show_file(creation, reserved);
     fs_remove_file(creation->base, reserved);
     return result;
 }
@@ -182,16 +194,16 @@ static store_result show_tree(struct creation *creation, const char *reserved)
     size_t size = (size_t)(strchrnul(creation->rest, '/') - creation->path.text);
     struct fs_path top = {.size = size};
     memcpy(top.text, creation->path.text, size);
-    struct fs_making making = {.path = {top.text, size}};
+    struct fs_step step = {.path = &top, .directories = true};
     store_result result = STORE_DONE;
-    fs_making_begin(creation->fs, &making);
+    fs_step_begin(creation->fs, &step);
     if (publish_tree(creation, reserved, top.text + fs_path_name(&top)) == -1) {
         creation->again = errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR;
         result = fs_step_result(errno);
     } else {
         result = fs_sync_visible(creation->fs, creation->base);
     }
-    fs_making_end(creation->fs, &making, result);
+    fs_step_end(creation->fs, &step, result);
     return result;
 }
 
@@ -247,8 +259,11 @@ static store_result try_create(struct creation *creation)
     if (result != STORE_DONE)
         return result;
     result = strchr(creation->rest, '/') == NULL ? create_file(creation) : create_tree(creation);
-    if (result == STORE_DONE)
-        result = fs_sync_ancestors(creation->fs, &creation->path);
+    if (result == STORE_DONE) {
+        struct fs_path parent;
+        fs_path_parent(&creation->path, &parent);
+        result = fs_sync_above(creation->fs, &parent);
+    }
     fs_close(creation->base);
     return result;
 }

@@ -144,6 +144,17 @@ static DIR *open_listed(struct listing *listing)
     return fs_directory_open(&listing->fs->root, listing->fs->root.fd, path.text);
 }
 
+/* Reads a directory, closes it, and makes durable what was seen in it. */
+static store_result list_directory(struct listing *listing, DIR *stream)
+{
+    store_result result = list_stream(listing, stream);
+    struct fs_path path;
+    if (result == STORE_DONE && fs_path_set(&path, (sttp_slice){listing->path, listing->size}))
+        result = fs_sync_shown(listing->fs, &path, dirfd(stream));
+    fs_directory_close(stream);
+    return result;
+}
+
 /* Directories that vanished or may not be read are passed over: their names are listed, and nothing
  * below them. */
 static store_result list_pending(struct listing *listing)
@@ -158,8 +169,7 @@ static store_result list_pending(struct listing *listing)
             continue;
         DIR *stream = open_listed(listing);
         if (stream != NULL) {
-            result = list_stream(listing, stream);
-            fs_directory_close(stream);
+            result = list_directory(listing, stream);
         } else if (!fs_is_absent(errno) && errno != EACCES) {
             result = fs_result(errno);
         }
@@ -169,8 +179,7 @@ static store_result list_pending(struct listing *listing)
 
 static store_result list_all(struct listing *listing, DIR *stream)
 {
-    store_result result = list_stream(listing, stream);
-    fs_directory_close(stream);
+    store_result result = list_directory(listing, stream);
     if (result == STORE_DONE)
         result = list_pending(listing);
     if (result != STORE_DONE)
@@ -197,6 +206,8 @@ store_result fs_list(struct store_fs *fs, store_operation *operation)
     if (stream == NULL)
         return fs_explain(&fs->root, &path, true, errno);
     store_result result = list_all(&listing, stream);
+    if (result == STORE_DONE && fs_sync_above(fs, &path) != STORE_DONE)
+        result = fs_result(errno);
     if (result == STORE_DONE) {
         operation->names = fs_names_join(&listing.names, &operation->contents.size);
         operation->contents.data = operation->names;

@@ -27,11 +27,11 @@ struct fs_path {
     char text[STTP_MAX_PATH + 1]; /* ended by a zero byte */
 };
 
-/* Directories that a CREATE has made visible and not yet synced. Lives on the stack of its thread.
- */
-struct fs_making {
-    struct fs_making *next;
-    sttp_slice path; /* of the topmost one, as in fs_path */
+/* A change that becomes visible and is not yet synced. Lives on the stack of its thread. */
+struct fs_step {
+    struct fs_step *next;
+    const struct fs_path *path; /* whose entry in its directory changes */
+    bool directories;           /* new ones become visible, of which this is the topmost */
 };
 
 /* The thread that syncs once a second (STORE_DURABILITY_INTERVAL). */
@@ -54,9 +54,9 @@ struct store_fs {
     atomic_bool closing;
     atomic_bool plain_rename;     /* the file system has no RENAME_NOREPLACE */
     atomic_uint_least64_t unique; /* the next reserved name */
-    pthread_mutex_t making_lock;  /* of the next */
-    struct fs_making *making;
-    atomic_bool unsure; /* directories may not be on disk: see store_fs_sync.c */
+    pthread_mutex_t steps_lock;   /* of the next */
+    struct fs_step *steps;
+    atomic_bool unsure; /* a sync of new directories failed: see store_fs_sync.c */
     struct fs_syncer syncer;
 };
 
@@ -146,16 +146,17 @@ int fs_sync(struct store_fs *fs, int fd);
 /* Syncs a directory after a change in it became visible. */
 store_result fs_sync_visible(struct store_fs *fs, int directory);
 
-/* Tells others that directories become visible that are not yet synced, and what came of it. */
-void fs_making_begin(struct store_fs *fs, struct fs_making *making);
-void fs_making_end(struct store_fs *fs, struct fs_making *making, store_result result);
+/* Tells others that a change becomes visible that is not yet synced, and what came of it. */
+void fs_step_begin(struct store_fs *fs, struct fs_step *step);
+void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result);
 
-/* Whether a directory above `path` is one of those. */
-bool fs_is_in_making(struct store_fs *fs, const struct fs_path *path);
+/* What whoever needs a directory does last: syncs all those above it if it, or one of them, may not
+ * be on disk. */
+store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory);
 
-/* What a change that needs the directories above its own does last: syncs them if one of them may
- * not be on disk. */
-store_result fs_sync_ancestors(struct store_fs *fs, const struct fs_path *path);
+/* What whoever tells what is in a directory does last: syncs it if any of that may not be on disk.
+ * `fd` is the directory. */
+store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd);
 
 /* Starts and ends the thread of STORE_DURABILITY_INTERVAL; 0 or an errno. */
 int fs_syncer_start(struct store_fs *fs);
@@ -191,8 +192,7 @@ struct fs_leftovers {
     int error;         /* errno of the first of them */
 };
 
-/* Removes everything of a reserved name below the root, and syncs directories that the server which
- * died may have made visible and not synced. */
-void fs_remove_leftovers(struct store_fs *fs, struct fs_leftovers *leftovers);
+/* Removes everything of a reserved name below the root. */
+void fs_remove_leftovers(const struct fs_root *root, struct fs_leftovers *leftovers);
 
 #endif

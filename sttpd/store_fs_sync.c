@@ -2,16 +2,17 @@
  * wait together share one commit of its journal. `interval`: a thread syncs the file system once a
  * second if something changed.
  *
- * One thing spans changes: a CREATE that made directories syncs the directory above them after they
- * became visible, and another CREATE may meanwhile put a file into them. That one would promise
- * what a power cut could take back with the directories. So those that are not yet synced are
- * known, and whoever works below one syncs all directories above its own, too.
+ * What spans operations is what is visible and not yet synced: a step. A CREATE that made
+ * directories syncs the directory above them after they became visible, and another CREATE may
+ * meanwhile put a file into them. That one would promise what a power cut could take back with the
+ * directories. So the steps are known, and whoever works below new directories syncs all
+ * directories above its own, too. In the same way a LIST syncs what others are changing before it
+ * tells of it. (A SHOW waits for the change of its path, in the path queue.)
  *
- * Where such a sync fails (or, at the start, that of directories of a server that died) the
- * directories stay visible, and nobody knows what a power cut would leave of them. From then on
- * every change that needs the directories above it syncs all of them: it is acknowledged once that
- * has succeeded. (Unlike a file's data, which a failed sync may drop, a directory is tried again by
- * the next sync, or the file system has stopped for good.) */
+ * Where such a sync fails the directories stay visible, and nobody knows what a power cut would
+ * leave of them. From then on every change that needs the directories above it syncs all of them:
+ * it is acknowledged once that has succeeded. (Unlike a file's data, which a failed sync may drop,
+ * a directory is tried again by the next sync, or the file system has stopped for good.) */
 #include "sttpd/store_fs_private.h"
 
 #include <errno.h>
@@ -35,47 +36,60 @@ store_result fs_sync_visible(struct store_fs *fs, int directory)
     return fs_sync(fs, directory) == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
 }
 
-void fs_making_begin(struct store_fs *fs, struct fs_making *making)
+void fs_step_begin(struct store_fs *fs, struct fs_step *step)
 {
-    pthread_mutex_lock(&fs->making_lock);
-    making->next = fs->making;
-    fs->making = making;
-    pthread_mutex_unlock(&fs->making_lock);
+    pthread_mutex_lock(&fs->steps_lock);
+    step->next = fs->steps;
+    fs->steps = step;
+    pthread_mutex_unlock(&fs->steps_lock);
 }
 
-void fs_making_end(struct store_fs *fs, struct fs_making *making, store_result result)
+void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result)
 {
-    if (result == STORE_OUTCOME_UNKNOWN)
+    if (step->directories && result == STORE_OUTCOME_UNKNOWN)
         atomic_store(&fs->unsure, true);
-    pthread_mutex_lock(&fs->making_lock);
-    struct fs_making **link = &fs->making;
-    while (*link != making)
+    pthread_mutex_lock(&fs->steps_lock);
+    struct fs_step **link = &fs->steps;
+    while (*link != step)
         link = &(*link)->next;
-    *link = making->next;
-    pthread_mutex_unlock(&fs->making_lock);
+    *link = step->next;
+    pthread_mutex_unlock(&fs->steps_lock);
 }
 
-bool fs_is_in_making(struct store_fs *fs, const struct fs_path *path)
+/* Whether a directory is one of those that the step makes, or below them. */
+static bool makes(const struct fs_step *step, const struct fs_path *directory)
 {
-    bool found = false;
-    pthread_mutex_lock(&fs->making_lock);
-    for (const struct fs_making *making = fs->making; making != NULL && !found;
-         making = making->next) {
-        size_t size = making->path.size;
-        found = path->size > size && path->text[size] == '/' &&
-                memcmp(path->text, making->path.data, size) == 0;
-    }
-    pthread_mutex_unlock(&fs->making_lock);
-    return found;
+    size_t size = step->path->size;
+    return step->directories && directory->size >= size &&
+           memcmp(directory->text, step->path->text, size) == 0 &&
+           (directory->size == size || directory->text[size] == '/');
 }
 
-store_result fs_sync_ancestors(struct store_fs *fs, const struct fs_path *path)
+/* Whether it changes an entry of a directory. */
+static bool changes(const struct fs_step *step, const struct fs_path *directory)
+{
+    size_t name = fs_path_name(step->path);
+    return directory->size == (name == 0 ? 0 : name - 1) &&
+           memcmp(directory->text, step->path->text, directory->size) == 0;
+}
+
+static bool any_step(struct store_fs *fs, const struct fs_path *directory,
+                     bool (*touches)(const struct fs_step *, const struct fs_path *))
+{
+    pthread_mutex_lock(&fs->steps_lock);
+    const struct fs_step *step = fs->steps;
+    while (step != NULL && !touches(step, directory))
+        step = step->next;
+    pthread_mutex_unlock(&fs->steps_lock);
+    return step != NULL;
+}
+
+store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
 {
     /* In this order: one that is no longer in the making may have failed. */
-    if (!fs_is_in_making(fs, path) && !atomic_load(&fs->unsure))
+    if (!any_step(fs, directory, makes) && !atomic_load(&fs->unsure))
         return STORE_DONE;
-    struct fs_path above;
-    fs_path_parent(path, &above);
+    struct fs_path above = *directory;
     store_result result = STORE_DONE;
     while (above.size > 0 && result == STORE_DONE) {
         size_t name = fs_path_name(&above);
@@ -86,6 +100,13 @@ store_result fs_sync_ancestors(struct store_fs *fs, const struct fs_path *path)
         fs_close(fd);
     }
     return result;
+}
+
+store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd)
+{
+    if (!any_step(fs, directory, changes) || fs_sync(fs, fd) == 0)
+        return STORE_DONE;
+    return fs_result(errno);
 }
 
 static void sync_changes(struct store_fs *fs)

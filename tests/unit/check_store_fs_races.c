@@ -440,30 +440,6 @@ START_TEST(show_waits_for_a_change)
 }
 END_TEST
 
-/* A file in directories that somebody else has just made visible and not yet synced. */
-START_TEST(directories_in_making)
-{
-    open_mode(_i);
-    struct store_fs *fs = (struct store_fs *)fixture.store;
-    struct fs_making outer = {.path = STTP_SLICE("a")}, inner = {.path = STTP_SLICE("a/b")};
-    struct fs_path below, beside;
-    ck_assert(fs_path_set(&below, STTP_SLICE("/a/b/c")));
-    ck_assert(fs_path_set(&beside, STTP_SLICE("/ab/c")));
-    ck_assert(!fs_is_in_making(fs, &below));
-    fs_making_begin(fs, &outer);
-    fs_making_begin(fs, &inner);
-    ck_assert(fs_is_in_making(fs, &below));
-    ck_assert(!fs_is_in_making(fs, &beside));
-    int descriptors = count_descriptors();
-    ck_assert_int_eq(result_of(CREATE, "/a/b/c", "x"), STORE_DONE);
-    ck_assert_int_eq(count_descriptors(), descriptors);
-    fs_making_end(fs, &outer, STORE_DONE);
-    ck_assert(fs_is_in_making(fs, &below));
-    fs_making_end(fs, &inner, STORE_DONE);
-    ck_assert(!fs_is_in_making(fs, &below));
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("store_fs_races");
@@ -476,7 +452,6 @@ int main(void)
     tcase_add_loop_test(tests, order_on_one_path, 0, MODES);
     tcase_add_loop_test(tests, reads_and_changes, 0, MODES);
     tcase_add_loop_test(tests, swapped_links, 0, MODES);
-    tcase_add_loop_test(tests, directories_in_making, 0, MODES);
     tcase_add_test(tests, full_queue);
     tcase_add_test(tests, listings_leave_room);
     tcase_add_test(tests, close_completes_all);

@@ -387,28 +387,66 @@ START_TEST(directories_never_durable)
 }
 END_TEST
 
-/* What a server that died may have made visible and not synced is synced at the start. */
-START_TEST(directories_of_a_dead_server)
+/* What an operation does while a change of `path` is visible and not yet synced. */
+static void check_beside(const char *path, bool directories, sttp_action action,
+                         const char *operand, const char *expected)
 {
-    struct timespec long_ago[2] = {{.tv_sec = time(NULL) - 7200}, {.tv_sec = time(NULL) - 7200}};
-    mkdir(place("/root/dir/new"), 0755);
-    mkdir(place("/root/dir/new/deep"), 0755);
-    mkdir(place("/root/old"), 0755);
-    mkdir(place("/root/old/older"), 0755);
-    ck_assert_int_eq(utimensat(AT_FDCWD, place("/root/old"), long_ago, 0), 0);
+    struct store_fs *fs = (struct store_fs *)fixture.store;
+    struct fs_path changed, elsewhere;
+    ck_assert(fs_path_set(&changed, (sttp_slice){path, strlen(path)}));
+    ck_assert(fs_path_set(&elsewhere, STTP_SLICE("/else/where")));
+    struct fs_step step = {.path = &changed, .directories = directories};
+    struct fs_step other = {.path = &elsewhere, .directories = true};
+    fs_step_begin(fs, &step);
+    fs_step_begin(fs, &other);
+    int descriptors = count_descriptors();
     forget_events(0);
-    fixture.store = open_store(0, NULL);
-    ck_assert_str_eq(events, "sync /, sync /dir, sync /dir/new");
+    ck_assert_int_eq(result_of(action, operand, "new"), STORE_DONE);
+    ck_assert_msg(strcmp(events, expected) == 0, "%s beside %s: %s", operand, path, events);
+    ck_assert_int_eq(count_descriptors(), descriptors);
+    fs_step_end(fs, &step, STORE_DONE);
+    fs_step_end(fs, &other, STORE_DONE);
     forget_events(0);
-    ck_assert_int_eq(result_of(CREATE, "/dir/new/f", "x"), STORE_DONE);
-    ck_assert_str_eq(events, "sync /dir/new/new, show /dir/new/f, sync /dir/new");
-    close_fixture();
-    forget_events(3);
-    fixture.store = open_store(0, NULL);
-    forget_events(0);
-    ck_assert_int_eq(result_of(CREATE, "/dir/new/g", "x"), STORE_DONE);
-    ck_assert_str_eq(events, "sync /dir/new/new, show /dir/new/g, sync /dir/new, sync /dir, "
-                             "sync /");
+    ck_assert_int_eq(result_of(LIST, "/dir", NULL), STORE_DONE);
+    ck_assert_str_eq(events, "");
+}
+
+/* Whoever needs a directory that is new, or tells what is in one that changes, syncs what others
+ * have yet to sync; and nothing else. */
+START_TEST(beside_others)
+{
+    static const char update[] = "sync /dir/new, show /dir/old, sync /dir";
+    fixture.store = open_store(_i, NULL);
+    check_beside("/dir", true, UPDATE, "/dir/old",
+                 "sync /dir/new, show /dir/old, sync /dir, sync /");
+    check_beside("/dir", false, UPDATE, "/dir/old", update);
+    check_beside("/di", true, UPDATE, "/dir/old", update);
+    check_beside("/dir/x", true, UPDATE, "/dir/old", update);
+    check_beside("/dir", true, LIST, "/dir", "sync /");
+    check_beside("/dir", true, LIST, "/", "sync /");
+    check_beside("/dir", false, LIST, "/", "sync /");
+    check_beside("/dir", false, LIST, "/dir", "");
+    check_beside("/dir/old", false, LIST, "/dir/", "sync /dir");
+    check_beside("/dir/old", false, LIST, "/", "");
+    check_beside("/di/old", false, LIST, "/dir", "");
+    check_beside("/dir/old/x", false, LIST, "/dir", "");
+}
+END_TEST
+
+START_TEST(listing_that_cannot_be_synced)
+{
+    fixture.store = open_store(_i, NULL);
+    for (int part = 0; part < 2; part++) {
+        struct fs_path changed;
+        ck_assert(fs_path_set(&changed, part == 0 ? STTP_SLICE("/dir/old") : STTP_SLICE("/dir")));
+        struct fs_step step = {.path = &changed, .directories = part == 1};
+        fs_step_begin((struct store_fs *)fixture.store, &step);
+        forget_events(1);
+        struct outcome outcome = run(LIST, "/dir", NULL);
+        ck_assert_int_eq(outcome.result, STORE_IO);
+        ck_assert_int_eq(outcome.error, EIO);
+        fs_step_end((struct store_fs *)fixture.store, &step, STORE_DONE);
+    }
 }
 END_TEST
 
@@ -437,6 +475,24 @@ int syncfs(int fd)
     return -1;
 }
 
+/* A server that was killed had not synced what it was doing, and what is seen of it counts. */
+START_TEST(start_syncs_what_was_left)
+{
+    static const enum store_durability kinds[] = {STORE_DURABILITY_ALWAYS,
+                                                  STORE_DURABILITY_INTERVAL, STORE_DURABILITY_NONE};
+    struct store_fs_settings settings = {.durability = kinds[_i], .docroot = fixture.docroot};
+    int expected = kinds[_i] != STORE_DURABILITY_NONE;
+    fixture.store = open_store(0, &settings);
+    ck_assert_int_eq(atomic_load(&syncs_of_all), expected);
+    close_fixture();
+    atomic_store(&fail_all, true);
+    char error[512];
+    ck_assert_int_eq(store_fs_open(&settings, &fixture.store, error, sizeof error), !expected);
+    atomic_store(&fail_all, false);
+    ck_assert_int_eq(strstr(error, "Input/output error") != NULL, expected);
+}
+END_TEST
+
 /* What changed since the last interval is written before the store is gone. */
 START_TEST(interval_ends_with_a_sync)
 {
@@ -444,8 +500,9 @@ START_TEST(interval_ends_with_a_sync)
     fixture.store = open_store(0, &interval);
     ck_assert_int_eq(result_of(SHOW, "/dir/old", NULL), STORE_DONE);
     close_fixture();
-    ck_assert_int_eq(atomic_load(&syncs_of_all), 0);
+    ck_assert_int_eq(atomic_load(&syncs_of_all), 1); /* that of the start */
     fixture.store = open_store(0, &interval);
+    atomic_store(&syncs_of_all, 0);
     ck_assert_int_eq(result_of(DELETE, "/dir/old", NULL), STORE_DONE);
     int before = atomic_load(&syncs_of_all);
     close_fixture();
@@ -466,7 +523,7 @@ START_TEST(interval_that_fails)
     atomic_store(&fail_all, false);
     ck_assert_int_eq(outcome.result, STORE_IO);
     ck_assert_int_eq(outcome.error, EIO);
-    ck_assert_int_gt(atomic_load(&syncs_of_all), 0);
+    ck_assert_int_gt(atomic_load(&syncs_of_all), 1);
 }
 END_TEST
 
@@ -493,7 +550,9 @@ int main(void)
     tcase_add_test(tests, not_yet_durable_is_not_shown);
     tcase_add_loop_test(tests, directories_not_yet_durable, 0, MODES);
     tcase_add_loop_test(tests, directories_never_durable, 0, MODES);
-    tcase_add_test(tests, directories_of_a_dead_server);
+    tcase_add_loop_test(tests, beside_others, 0, MODES);
+    tcase_add_loop_test(tests, listing_that_cannot_be_synced, 0, MODES);
+    tcase_add_loop_test(tests, start_syncs_what_was_left, 0, 3);
     tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
     tcase_add_test(tests, interval_ends_with_a_sync);
     tcase_add_test(tests, interval_that_fails);
