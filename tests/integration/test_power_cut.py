@@ -1,0 +1,279 @@
+"""A power cut at every moment of a recorded run: whatever the disk could hold then, sttpd starts on
+it, and what it had acknowledged or shown is there. STTP_SEED repeats a run's choices."""
+
+import bisect
+import collections
+import concurrent.futures
+import os
+import pathlib
+import random
+import sys
+import tempfile
+import threading
+
+from disk_model import Disk, Replay, build, frozen, has_leftovers, read_tree, view_of
+from harness import (FULL, STOP_DEADLINE, Server, connect, read_line, remove_tree, run_tests,
+                     wait_until)
+from history import History, faults, served_view
+from syscalls import Conversations, Traced
+
+SEED = int(os.environ.get("STTP_SEED") or random.randrange(2**32))
+CLIENTS = 8
+ROUNDS = 12 if FULL else 3
+STATES_EACH = 64 if FULL else 16  # of one moment
+STARTED = 4000 if FULL else 60    # states on which a server is started
+
+# So that changes overlap as they do on a slow disk: every third sync of a thread takes some
+# milliseconds more. Of a CREATE that makes a directory it is the one above that.
+SLOW_SYNC = "fsync:delay_enter=15000:when=3+3"
+
+
+def memory_directory():
+    """For many small trees that nobody needs to have on a disk."""
+    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-", dir=parent))
+
+
+class Client(threading.Thread):
+    """Sends its requests one after the other."""
+
+    def __init__(self, server, requests, barrier):
+        super().__init__(daemon=True)
+        self.server, self.requests, self.barrier = server, requests, barrier
+        self.answered = 0
+
+    def run(self):
+        with connect(self.server.address) as connection:
+            for request in self.requests:
+                if request is None:
+                    self.barrier.wait()
+                    continue
+                connection.sendall(request + b"\n")
+                if read_line(connection).startswith(b"200 "):
+                    read_line(connection)
+                self.answered += 1
+
+
+def mixed_requests(rng, client):
+    """What one client asks. In each round all of them make files in the same new directories; the
+    Nones are where they wait for each other."""
+    requests = []
+    for round_ in range(ROUNDS):
+        new = b"/r%d" % round_
+        own = b"%s/d/c%d" % (new, client) if client % 2 else b"%s/c%d" % (new, client)
+        shared = [b"%s/shared%d" % (new, i) for i in range(2)] + [own]
+        requests += [None, b'CREATE %s "%s first"' % (own, own)]
+        for step in range(4):
+            path = rng.choice(shared)
+            text = b'"%d.%d.%d %s"' % (client, round_, step, b"x" * rng.randrange(60))
+            requests.append(rng.choice([
+                b"CREATE %s %s" % (path, text), b"UPDATE %s %s" % (path, text),
+                b"CREATE %s/d/e%d/f %s" % (new, step, text), b"UPDATE %s %s" % (own, text),
+                b"DELETE %s" % path, b"DELETE %s/d/e%d/f" % (new, step),
+                b"DELETE %s/d/e%d/" % (new, step), b"SHOW %s" % path, b"LIST %s" % new,
+                b"LIST %s/d" % new, b"LIST /?recursive=1"]))
+    return requests
+
+
+def record(directory, rng, *arguments):
+    """A run of a real server with several clients; the trace's calls and the document root."""
+    docroot = directory / "files"
+    docroot.mkdir()
+    barrier = threading.Barrier(CLIENTS)
+    with Traced(directory / "trace", *arguments, docroot=docroot, inject=[SLOW_SYNC]) as server:
+        clients = [Client(server, mixed_requests(rng, client), barrier)
+                   for client in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+            assert client.answered == ROUNDS * 5, client.answered
+        server.stop()
+        return server.calls(), docroot
+
+
+class Cuts:
+    """All states that a power cut could leave, each with the rules it has to obey."""
+
+    def __init__(self, rng, states_each=STATES_EACH):
+        self.rng = rng
+        self.states_each = states_each
+        self.trees = {}                              # frozen -> tree
+        self.moments = collections.defaultdict(set)  # frozen -> index of rules
+        self.rules = []
+        self.disk = Disk()
+        self.total = 0
+
+    def add_run(self, calls, docroot, history, start=0):
+        """`start` is where the run's positions begin in the history."""
+        times = history.times()
+        passed = -1
+        for position in Replay(self.disk, docroot, calls).steps():
+            now = bisect.bisect_right(times, start + position)
+            if now != passed:
+                self.rules.append(history.rules(start + position + 0.5))
+                passed = now
+            self._cut()
+
+    def _cut(self):
+        for tree in self.disk.states(self.states_each, self.rng):
+            key = frozen(tree)
+            self.total += 1
+            self.trees.setdefault(key, tree)
+            self.moments[key].add(len(self.rules) - 1)
+
+    def faults(self, key, view):
+        return [fault for index in sorted(self.moments[key])
+                for fault in faults(view, self.rules[index])]
+
+    def faults_of_model(self):
+        """What is wrong with the states themselves; each is judged at all of its moments."""
+        for key, tree in self.trees.items():
+            yield from self.faults(key, view_of(tree))
+
+    def faults_of_servers(self, count):
+        """Starts a server on some of the states."""
+        keys = list(self.trees)
+        chosen = keys if len(keys) <= count else self.rng.sample(keys, count)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            return [fault for some in pool.map(self._serve, chosen) for fault in some], len(chosen)
+
+    def _serve(self, key):
+        directory = memory_directory()
+        try:
+            build(self.trees[key], directory)
+            with Server(docroot=directory) as server:
+                view = served_view(server)
+                found = self.faults(key, view)
+                if has_leftovers(read_tree(directory)):
+                    found.append("a reserved name is still there")
+                if view != view_of(self.trees[key]):
+                    found.append(f"served {view}, on disk {view_of(self.trees[key])}")
+                server.stop()
+                found += [line for line in server.log if " warning " in line or " error " in line]
+            return found
+        finally:
+            remove_tree(directory)
+
+
+def history_of(*runs):
+    """The history of runs of one document root, one behind the other."""
+    history = History()
+    for index, calls in enumerate(runs):
+        start = start_of(runs, index)
+        for request, answer, asked, ended in Conversations(calls).exchanges():
+            history.add(request, answer, start + asked, start + ended)
+    return history
+
+
+def start_of(runs, index):
+    """Where the positions of one of some runs begin in their history."""
+    return sum(1 + max(call.returned for call in calls) for calls in runs[:index])
+
+
+def cuts_of_recorded_run(rng, *arguments, states_each=STATES_EACH):
+    directory = memory_directory()
+    try:
+        calls, docroot = record(directory, rng, *arguments)
+        cuts = Cuts(rng, states_each)
+        cuts.add_run(calls, docroot, history_of(calls))
+        # The model saw everything, and saw it right.
+        assert cuts.disk.in_memory() == read_tree(docroot)
+        return cuts
+    finally:
+        remove_tree(directory)
+
+
+def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged_or_shown():
+    cuts = cuts_of_recorded_run(random.Random(SEED))
+    found = list(cuts.faults_of_model())
+    assert not found, f"seed {SEED}, {len(found)} faults: " + "\n".join(found[:5])
+    found, started = cuts.faults_of_servers(STARTED)
+    assert not found, f"seed {SEED}: " + "\n".join(found[:5])
+    leftovers = sum(has_leftovers(tree) for tree in cuts.trees.values())
+    print(f"seed {SEED}: {cuts.total} cuts, {len(cuts.trees)} states, {leftovers} with leftovers; "
+          f"servers started on {started}")
+    assert leftovers > 0
+
+
+def overtake(directory, request):
+    """A request that comes while new directories are visible and the sync above them is still under
+    way: the third one of the CREATE that made them, which takes a second more. The calls."""
+    docroot = directory / "files"
+    docroot.mkdir()
+    slow = "fsync:delay_enter=1000000:when=3"
+    with Traced(directory / "trace", docroot=docroot, inject=[slow]) as server, \
+            connect(server.address) as connection:
+        connection.sendall(b"CREATE /new/one first\n")
+        wait_until(lambda: server.exchange(b"SHOW /new/other\n").startswith(b"400 "))
+        answer = server.exchange(request + b"\n")
+        assert answer.startswith((b"100 /new/two CREATED\n", b"200 ")), answer
+        assert read_line(connection) == b"100 /new/one CREATED\n"
+        connection.close()
+        server.stop()
+        return server.calls(), docroot
+
+
+def test_what_is_below_directories_not_yet_synced_is_not_acknowledged_or_listed_before_they_are():
+    for request in (b"CREATE /new/two second", b"LIST /new", b"LIST /", b"LIST /?recursive=1"):
+        directory = memory_directory()
+        try:
+            calls, docroot = overtake(directory, request)
+            cuts = Cuts(random.Random(SEED))
+            cuts.add_run(calls, docroot, history_of(calls))
+            assert cuts.disk.in_memory() == read_tree(docroot)
+            found = list(cuts.faults_of_model())
+            assert not found, (request, *found[:5])
+        finally:
+            remove_tree(directory)
+
+
+def kill_and_start_again(directory, syncs):
+    """One server is killed when it begins its n-th sync of a CREATE with a new directory; the next
+    one shows what is there, and puts another file beside it. The calls of both."""
+    docroot = directory / "files"
+    docroot.mkdir()
+    kill = f"fsync:signal=KILL:when={syncs}"
+    with Traced(directory / "first", docroot=docroot, inject=[kill], stop_status=-9) as first:
+        assert first.exchange(b"CREATE /new/one first\n", half_close=False) == b""
+        first.wait(STOP_DEADLINE)
+        calls = [first.calls()]
+    with Traced(directory / "second", docroot=docroot) as second:
+        shown = second.exchange(b"SHOW /new/one\nLIST /\nLIST /new\n")
+        assert second.exchange(b"CREATE /new/two second\n") == b"100 /new/two CREATED\n"
+        second.stop()
+        calls.append(second.calls())
+    return calls, docroot, shown
+
+
+def test_what_a_killed_server_did_not_sync_the_next_one_syncs_before_it_shows_it():
+    seen = 0
+    for syncs in (1, 2, 3):
+        directory = memory_directory()
+        try:
+            calls, docroot, shown = kill_and_start_again(directory, syncs)
+            cuts = Cuts(random.Random(SEED))
+            history = history_of(*calls)
+            cuts.add_run(calls[0], docroot, history)
+            cuts.add_run(calls[1], docroot, history, start_of(calls, 1))
+            assert cuts.disk.in_memory() == read_tree(docroot)
+            found = list(cuts.faults_of_model())
+            assert not found, "\n".join(found[:5])
+            seen += shown.startswith(b"200 /new/one OK\nfirst\n")
+        finally:
+            remove_tree(directory)
+    assert seen == 1, "one of the kills is between the rename and its sync"
+
+
+def test_the_judge_finds_what_a_server_without_syncs_loses():
+    cuts = cuts_of_recorded_run(random.Random(SEED), "--durability", "none",
+                                states_each=2)
+    assert any(": None, not one of" in fault for fault in cuts.faults_of_model()), f"seed {SEED}"
+    assert any("\\x00" in fault for fault in cuts.faults_of_model()), f"seed {SEED}"
+    found, _ = cuts.faults_of_servers(STARTED // 4)
+    assert any("not one of" in fault for fault in found), f"seed {SEED}"
+
+
+if __name__ == "__main__":
+    print(f"seed {SEED}", flush=True)
+    sys.exit(run_tests(globals()))
