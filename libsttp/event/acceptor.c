@@ -1,11 +1,11 @@
 /* Accepting connections within the limits.
  *
  * Each worker accepts from sockets of its own. A new connection passes the limit of its address,
- * then needs a place among max_connections. Where all are taken, the connection that is idle for
- * longest on any worker makes room: its worker is asked by mailbox and answers when it is done. In
- * the meantime the new connection is the worker's guest, and nothing more is accepted. Where no
- * connection is idle, or where descriptors or memory are out, accepting pauses for a moment too:
- * the queue of the kernel is the queue for those who come. */
+ * then needs a place among max_connections. Where all are taken, a connection that lingers makes
+ * room, or else the one that is idle for longest on any worker: its worker is asked by mailbox and
+ * answers when it is done. In the meantime the new connection is the worker's guest, and nothing
+ * more is accepted. Where no connection is idle, or where descriptors or memory are out, accepting
+ * pauses for a moment too: the queue of the kernel is the queue for those who come. */
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>
@@ -22,12 +22,17 @@ enum {
 
 enum room { ROOM_MADE, ROOM_ASKED_FOR, ROOM_NONE };
 
-/* Closes the longest idle connection of this worker. One whose next request has just come is not
- * idle, though the worker has not read it yet. */
-static bool close_longest_idle(struct sttp__worker *worker)
+/* Closes a connection of this worker that only waits for its peer to close, else the one that is
+ * idle for longest. One whose next request has just come is not idle, though the worker has not
+ * read it yet. */
+static bool close_one(struct sttp__worker *worker)
 {
-    struct sttp__connection *connection;
+    struct sttp__connection *connection = TAILQ_FIRST(&worker->by_timeout[STTP__TIMEOUT_LINGER]);
     int looks = ACCEPTS_PER_EVENT;
+    if (connection != NULL) {
+        sttp__connection_close(connection, connection->reason);
+        return true;
+    }
     TAILQ_FOREACH(connection, &worker->by_timeout[STTP__TIMEOUT_IDLE], in_timeouts)
     {
         if (!sttp__connection_has_input(connection)) {
@@ -40,13 +45,13 @@ static bool close_longest_idle(struct sttp__worker *worker)
     return false;
 }
 
-static struct sttp__worker *longest_idle(sttp_server *server)
+static struct sttp__worker *most_room(sttp_server *server)
 {
     struct sttp__worker *found = NULL;
     uint64_t oldest = UINT64_MAX;
     for (unsigned i = 0; i < server->options.workers; i++) {
         struct sttp__worker *worker = &server->workers[i];
-        uint64_t since = atomic_load_explicit(&worker->idle_since, memory_order_relaxed);
+        uint64_t since = atomic_load_explicit(&worker->room_since, memory_order_relaxed);
         if (since < oldest) {
             oldest = since;
             found = worker;
@@ -59,11 +64,11 @@ static enum room make_room(struct sttp__worker *worker)
 {
     if (worker->room_asked)
         return ROOM_ASKED_FOR;
-    struct sttp__worker *other = longest_idle(worker->server);
+    struct sttp__worker *other = most_room(worker->server);
     if (other == NULL)
         return ROOM_NONE;
     if (other == worker)
-        return close_longest_idle(worker) ? ROOM_MADE : ROOM_NONE;
+        return close_one(worker) ? ROOM_MADE : ROOM_NONE;
     worker->room_request.message.kind = STTP__MESSAGE_MAKE_ROOM;
     worker->room_request.asker = worker;
     worker->room_asked = sttp__mailbox_post(other->mailbox, &worker->room_request.message);
@@ -79,7 +84,7 @@ void sttp__room_message(struct sttp__worker *worker, struct sttp__message *messa
         return;
     }
     struct sttp__room_request *request = (struct sttp__room_request *)message;
-    close_longest_idle(worker);
+    close_one(worker);
     message->kind = STTP__MESSAGE_ROOM_MADE;
     sttp__mailbox_post(request->asker->mailbox, message);
 }

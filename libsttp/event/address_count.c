@@ -14,7 +14,7 @@
 
 struct entry {
     struct entry *next;
-    unsigned char bytes[16];
+    unsigned char bytes[16]; /* see make_key */
     unsigned connections;
 };
 
@@ -93,6 +93,14 @@ static size_t hash(const struct sttp__address_count *count, const unsigned char 
     return (size_t)value;
 }
 
+/* What is counted as one address. A host of IPv6 has a /64 to choose its addresses from. */
+static void make_key(const struct sttp__address *address, unsigned char key[16])
+{
+    memcpy(key, address->bytes, 16);
+    if (address->family == AF_INET6)
+        memset(key + 8, 0, 8);
+}
+
 /* Where the address's entry hangs, or where a new one can be hung. */
 static struct entry **find(struct sttp__address_count *count, const unsigned char *bytes)
 {
@@ -144,10 +152,12 @@ sttp_status sttp__address_count_add(struct sttp__address_count *count,
                                     const struct sttp__address *address)
 {
     sttp_status status = STTP_OK;
+    unsigned char key[16];
+    make_key(address, key);
     pthread_mutex_lock(&count->mutex);
-    struct entry **place = find(count, address->bytes);
+    struct entry **place = find(count, key);
     if (*place == NULL)
-        status = add_entry(count, place, address->bytes);
+        status = add_entry(count, place, key);
     else if ((*place)->connections == count->limit)
         status = STTP_ERR_STATE;
     else
@@ -159,8 +169,10 @@ sttp_status sttp__address_count_add(struct sttp__address_count *count,
 void sttp__address_count_remove(struct sttp__address_count *count,
                                 const struct sttp__address *address)
 {
+    unsigned char key[16];
+    make_key(address, key);
     pthread_mutex_lock(&count->mutex);
-    struct entry **place = find(count, address->bytes);
+    struct entry **place = find(count, key);
     struct entry *entry = *place;
     if (--entry->connections == 0) {
         *place = entry->next;

@@ -1,4 +1,4 @@
-/* How many connections each address has. Thread-safe. */
+/* How many connections each address has; of IPv6, each /64. Thread-safe. */
 #ifndef STTP_EVENT_ADDRESS_COUNT_H
 #define STTP_EVENT_ADDRESS_COUNT_H
 

@@ -22,7 +22,7 @@
 
 enum {
     LINGER_READS_PER_RUN = 16,
-    LINGER_TOTAL = 30000 /* milliseconds */
+    TAKEN_IN_TIME = 4096 /* bytes that a peer has to take within the send timeout */
 };
 
 static void on_event(evutil_socket_t fd, short what, void *argument);
@@ -130,6 +130,28 @@ static int count_untaken(const struct sttp__connection *connection)
     return ioctl(socket_of(connection), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
+/* Whether the peer has taken enough since its time began: that time begins anew then. Single bytes
+ * now and then shall not hold a connection for ever. */
+static bool has_taken(struct sttp__connection *connection)
+{
+    int untaken = count_untaken(connection);
+    if (connection->untaken - untaken < TAKEN_IN_TIME)
+        return false;
+    connection->untaken = untaken;
+    return true;
+}
+
+/* The socket takes no more for now. */
+static void note_full(struct sttp__connection *connection, int sent)
+{
+    if (connection->timeout != STTP__TIMEOUT_SEND) {
+        connection->untaken = count_untaken(connection);
+        return;
+    }
+    connection->untaken += sent;
+    connection->took = has_taken(connection);
+}
+
 static void flush(struct sttp__connection *connection)
 {
     if (connection->output.size == 0 || connection->socket_full || connection->failed)
@@ -142,20 +164,17 @@ static void flush(struct sttp__connection *connection)
         sttp__connection_fail(connection, STTP_CLOSE_RESET, errno);
     connection->socket_full = connection->output.size > 0;
     if (connection->socket_full)
-        connection->untaken = count_untaken(connection);
+        note_full(connection, sent > 0 ? (int)sent : 0);
 }
 
 /* A socket is writable again only when much of its queue is gone: a slow peer can take bytes for
  * longer than the timeout before that. */
 static void expire_send(struct sttp__connection *connection)
 {
-    int untaken = count_untaken(connection);
-    if (untaken >= connection->untaken) {
+    if (has_taken(connection))
+        sttp__worker_set_timeout(connection, STTP__TIMEOUT_SEND, true);
+    else
         sttp__connection_reset(connection, STTP_CLOSE_SEND_TIMEOUT);
-        return;
-    }
-    connection->untaken = untaken;
-    sttp__worker_set_timeout(connection, STTP__TIMEOUT_SEND, true);
 }
 
 /* ---- linger ---- */
@@ -184,7 +203,8 @@ static void linger(struct sttp__connection *connection)
         }
         connection->consumed = true;
     }
-    if (connection->worker->now - connection->linger_since >= LINGER_TOTAL)
+    const struct sttp__worker *worker = connection->worker;
+    if (worker->now - connection->linger_since >= worker->server->options.linger_timeout)
         sttp__connection_fail(connection, connection->reason, 0);
 }
 
@@ -234,11 +254,12 @@ static enum sttp__timeout wanted_timeout(const struct sttp__connection *connecti
 static void watch_time(struct sttp__connection *connection)
 {
     enum sttp__timeout timeout = wanted_timeout(connection);
-    bool restart = timeout == STTP__TIMEOUT_SEND ? connection->sent : connection->consumed;
+    bool restart = timeout == STTP__TIMEOUT_SEND ? connection->took : connection->consumed;
     if (timeout == STTP__TIMEOUT_IDLE)
         restart = connection->sent || connection->consumed;
     sttp__worker_set_timeout(connection, timeout, restart);
     connection->sent = false;
+    connection->took = false;
     connection->consumed = false;
 }
 
@@ -275,6 +296,7 @@ static void settle(struct sttp__connection *connection, bool surplus_bytes)
         return;
     }
     shrink_input(connection);
+    sttp__unsent_count(connection);
     if (sttp__takes_requests(connection) || (connection->stopping && wants_bytes(connection)))
         sttp__worker_schedule(connection);
     watch_time(connection);
@@ -300,11 +322,13 @@ void sttp__connection_run(struct sttp__connection *connection, bool readable)
 static void on_event(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__connection *connection = argument;
+    struct sttp__worker *worker = connection->worker;
     (void)fd;
-    sttp__worker_tick(connection->worker);
+    sttp__worker_tick(worker);
     if (what & EV_WRITE)
         connection->socket_full = false;
     sttp__connection_run(connection, what & EV_READ);
+    sttp__unsent_trim(worker);
 }
 
 /* ---- life ---- */
@@ -359,6 +383,7 @@ void sttp__connection_close(struct sttp__connection *connection, sttp_close_reas
     sttp__reply_orphan_all(connection);
     sttp__output_clear(&connection->output, &worker->pool);
     sttp__drop_input(connection);
+    sttp__unsent_count(connection);
     close(fd);
     if (connection->counted)
         sttp__address_count_remove(server->addresses, &connection->peer);
@@ -410,7 +435,9 @@ void sttp__connection_stop(struct sttp__connection *connection)
     connection->stopping = true;
     if (ioctl(socket_of(connection), FIONREAD, &connection->last_bytes) != 0)
         connection->last_bytes = 0;
-    if (connection->timeout == STTP__TIMEOUT_IDLE && connection->last_bytes == 0)
+    const struct sttp__worker *worker = connection->worker;
+    bool quiet = worker->now - connection->since >= worker->timeouts[STTP__TIMEOUT_LINGER];
+    if (connection->timeout == STTP__TIMEOUT_IDLE && connection->last_bytes == 0 && quiet)
         sttp__connection_close(connection, STTP_CLOSE_STOP);
     else
         sttp__worker_schedule(connection);

@@ -107,8 +107,10 @@ struct sttp__connection {
     unsigned unfinished; /* those of them that are not answered */
     struct sttp__output output;
     size_t waiting; /* bytes of answers that wait for earlier ones */
+    size_t unsent;  /* what of its answers is counted in worker and server */
     int last_bytes; /* what is still to be read of a stopping server's connection */
-    int untaken;    /* bytes that the peer had not taken when the socket was full last */
+    int untaken;    /* bytes given to the socket, less those that the peer had taken when its time
+                       to take more began */
     int failure;    /* errno, for the notice */
 
     enum sttp__state state;
@@ -126,6 +128,7 @@ struct sttp__connection {
     bool counted : 1;  /* by address */
     bool consumed : 1; /* requests were taken since the timeout was set */
     bool sent : 1;     /* bytes were sent since the timeout was set */
+    bool took : 1;     /* the peer took enough of them since then */
 };
 
 TAILQ_HEAD(sttp__connections, sttp__connection);
@@ -151,7 +154,8 @@ void sttp__connection_reset(struct sttp__connection *connection, sttp_close_reas
 /* What its timeout says to do. */
 void sttp__connection_expire(struct sttp__connection *connection);
 
-/* The server stops: takes note of what has come in so far; may close the connection. */
+/* The server stops: takes note of what has come in so far; may close the connection. One that was
+ * busy a moment ago is closed by way of lingering: its next request may be on its way. */
 void sttp__connection_stop(struct sttp__connection *connection);
 
 /* Whether bytes have come that nobody has read. */
@@ -159,6 +163,16 @@ bool sttp__connection_has_input(const struct sttp__connection *connection);
 
 /* Whether closing it now takes an answer from the peer. */
 bool sttp__connection_is_unfinished(const struct sttp__connection *connection);
+
+/* ---- the memory of unsent answers: unsent.c ---- */
+
+/* Counts what the connection's answers take now; asks the other workers to trim where that makes
+ * too much of all together. */
+void sttp__unsent_count(struct sttp__connection *connection);
+
+/* While there is too much, and this worker has more than its share of it: resets the connection
+ * that has kept the most for the longest. Not from within a connection's run. */
+void sttp__unsent_trim(struct sttp__worker *worker);
 
 /* ---- requests: request.c ---- */
 
@@ -187,6 +201,8 @@ struct sttp__listener {
     char *address;
     int *sockets;     /* one for each worker; -1 where a worker has taken it */
     char *path;       /* of a Unix socket, else NULL */
+    char *lock_path;  /* of the file that is locked while this server has the path */
+    int lock;         /* its descriptor; -1 where there is none */
     struct stat file; /* of a Unix socket: which file it is */
 };
 
@@ -238,6 +254,7 @@ struct sttp__worker {
     unsigned runnable_count;
     bool collecting; /* the runnable connections run at the end of this event */
     unsigned connections;
+    size_t unsent; /* bytes that the unsent answers of its connections take */
 
     struct sttp__pool pool;
     struct sttp_reply *free_replies;
@@ -259,8 +276,9 @@ struct sttp__worker {
     bool cut; /* connections were closed by the deadline before they were answered */
     struct sttp__mailbox *mailbox;
     pthread_t thread;
-    /* Since when its longest idle connection is idle; UINT64_MAX where none is. Read by others. */
-    _Alignas(64) atomic_uint_fast64_t idle_since;
+    /* Since when its longest idle connection is idle, 0 where one lingers, UINT64_MAX where none
+     * can make room. Read by others. */
+    _Alignas(64) atomic_uint_fast64_t room_since;
 };
 
 sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server);
@@ -300,6 +318,7 @@ struct sttp_server {
     bool started;
     struct sttp__address_count *addresses; /* NULL where there is no limit by address */
     atomic_uint connections;
+    atomic_size_t unsent; /* bytes that the unsent answers of all connections take */
     atomic_uint_fast64_t next_id;
     atomic_uint_fast64_t stop_at; /* the deadline; UINT64_MAX where nobody has asked to stop */
 };

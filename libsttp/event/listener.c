@@ -6,12 +6,16 @@
  * included, even one that starts at the same moment; the option is set on it only afterwards, for
  * the others to join.
  *
- * Unix: one socket for all workers, each with its own descriptor of it. */
+ * Unix: one socket for all workers, each with its own descriptor of it. A file beside the path,
+ * PATH.lock, is locked from before the path is looked at until the socket is gone: of two servers
+ * that find a stale socket there, or a bound one that does not listen yet, only one can take it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,6 +23,7 @@
 #include "memory.h"
 
 #define UNIX_PREFIX "unix:"
+#define LOCK_SUFFIX ".lock"
 
 /* What bind, listen and their like have failed with. */
 static sttp_status status_of(int error)
@@ -77,6 +82,32 @@ static sttp_status open_tcp(sttp_server *server, struct sttp__listener *listener
 
 /* ---- Unix sockets ---- */
 
+static bool is_file(const char *path, const struct stat *file)
+{
+    struct stat there;
+    return lstat(path, &there) == 0 && there.st_dev == file->st_dev && there.st_ino == file->st_ino;
+}
+
+/* Who has the file locked removes it before the lock is given up; so a lock that was waited for may
+ * be one of a file that is gone. -1 with errno set: EADDRINUSE where another has the lock. */
+static int lock_file(const char *path)
+{
+    for (;;) {
+        struct stat file;
+        int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+        if (fd < 0)
+            return -1;
+        int error = flock(fd, LOCK_EX | LOCK_NB) != 0 ? errno : 0;
+        if (error == 0 && fstat(fd, &file) == 0 && is_file(path, &file))
+            return fd;
+        close(fd);
+        if (error != 0) {
+            errno = error == EWOULDBLOCK ? EADDRINUSE : error;
+            return -1;
+        }
+    }
+}
+
 /* Whether `address` is a socket file that nobody listens on any more. */
 static bool is_stale(const struct sockaddr_un *address)
 {
@@ -114,6 +145,9 @@ static sttp_status open_unix(sttp_server *server, struct sttp__listener *listene
     if (path[0] != '/' || size > sizeof address.sun_path)
         return STTP_ERR_ADDRESS;
     memcpy(address.sun_path, path, size);
+    listener->lock = lock_file(listener->lock_path);
+    if (listener->lock < 0)
+        return status_of(errno);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return status_of(errno);
@@ -131,13 +165,15 @@ static sttp_status open_unix(sttp_server *server, struct sttp__listener *listene
     return STTP_OK;
 }
 
-/* Only while the file is still the one that this server has made. */
-static void remove_file(const struct sttp__listener *listener)
+/* The socket only while the file is still the one that this server has made. */
+static void remove_files(const struct sttp__listener *listener)
 {
-    struct stat file;
-    if (lstat(listener->path, &file) == 0 && file.st_dev == listener->file.st_dev &&
-        file.st_ino == listener->file.st_ino)
+    if (listener->path != NULL && is_file(listener->path, &listener->file))
         unlink(listener->path);
+    if (listener->lock < 0)
+        return;
+    unlink(listener->lock_path);
+    close(listener->lock);
 }
 
 /* ---- life ---- */
@@ -148,12 +184,13 @@ static struct sttp__listener *allocate_listener(sttp_server *server, size_t text
     struct sttp__listener *listener = sttp__allocate(allocator, sizeof *listener);
     if (listener == NULL)
         return NULL;
-    *listener = (struct sttp__listener){0};
+    *listener = (struct sttp__listener){.lock = -1};
     listener->address = sttp__allocate(allocator, text_size);
+    listener->lock_path = sttp__allocate(allocator, text_size + sizeof LOCK_SUFFIX);
     listener->sockets = sttp__allocate(allocator, server->options.workers * sizeof(int));
     for (unsigned i = 0; listener->sockets != NULL && i < server->options.workers; i++)
         listener->sockets[i] = -1;
-    if (listener->address != NULL && listener->sockets != NULL)
+    if (listener->address != NULL && listener->lock_path != NULL && listener->sockets != NULL)
         return listener;
     sttp__listener_destroy(server, listener);
     return NULL;
@@ -165,6 +202,7 @@ static sttp_status open_listener(sttp_server *server, struct sttp__listener *lis
     size_t prefix = sizeof UNIX_PREFIX - 1;
     if (strncmp(text, UNIX_PREFIX, prefix) == 0) {
         memcpy(listener->address, text, strlen(text) + 1);
+        sprintf(listener->lock_path, "%s" LOCK_SUFFIX, text + prefix);
         return open_unix(server, listener, text + prefix);
     }
     struct sockaddr_storage address;
@@ -203,9 +241,9 @@ void sttp__listener_destroy(sttp_server *server, struct sttp__listener *listener
     for (unsigned i = 0; listener->sockets != NULL && i < server->options.workers; i++)
         if (listener->sockets[i] >= 0)
             close(listener->sockets[i]);
-    if (listener->path != NULL)
-        remove_file(listener);
+    remove_files(listener);
     sttp__release(&server->allocator, listener->sockets);
+    sttp__release(&server->allocator, listener->lock_path);
     sttp__release(&server->allocator, listener->address);
     sttp__release(&server->allocator, listener);
 }

@@ -23,6 +23,8 @@ const char *sttp_close_reason_text(sttp_close_reason reason)
         return "closed to make room";
     case STTP_CLOSE_TOO_MANY:
         return "too many connections";
+    case STTP_CLOSE_UNSENT:
+        return "too many unsent bytes";
     case STTP_CLOSE_MEMORY:
         return "out of memory";
     case STTP_CLOSE_STOP:

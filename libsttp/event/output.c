@@ -71,6 +71,7 @@ void sttp__pool_clear(struct sttp__pool *pool)
 static void link_chunk(struct sttp__output *output, struct sttp__chunk *chunk)
 {
     chunk->next = NULL;
+    output->memory += chunk->capacity;
     if (output->tail != NULL)
         output->tail->next = chunk;
     else
@@ -125,6 +126,7 @@ static void consume(struct sttp__output *output, struct sttp__pool *pool, size_t
         }
         sent -= size;
         output->head = chunk->next;
+        output->memory -= chunk->capacity;
         sttp__pool_give(pool, chunk);
     }
     output->tail = NULL;

@@ -42,7 +42,8 @@ void sttp__pool_clear(struct sttp__pool *pool);
 struct sttp__output {
     struct sttp__chunk *head;
     struct sttp__chunk *tail;
-    size_t size; /* bytes in all chunks */
+    size_t size;   /* bytes in all chunks */
+    size_t memory; /* what the chunks take, used or not */
 };
 
 /* Room for `size` bytes at the queue's end, to be written and then committed; NULL where memory is

@@ -85,6 +85,7 @@ void sttp__reply_orphan_all(struct sttp__connection *connection)
         give_reply(worker, reply);
     }
     connection->last = NULL;
+    connection->waiting = 0;
 }
 
 /* ---- from responses to bytes ---- */

@@ -74,11 +74,15 @@ static sttp_status resolve_options(sttp_server_options *options)
     set_default(&options->idle_timeout, 60000);
     set_default(&options->request_timeout, 10000);
     set_default(&options->send_timeout, 30000);
+    set_default(&options->linger_timeout, 30000);
     if (options->max_unsent == 0)
         options->max_unsent = 65536;
+    if (options->max_unsent_total == 0)
+        options->max_unsent_total = (size_t)64 << 20;
     bool good = options->workers <= MAX_WORKERS && options->max_connections <= INT_MAX &&
                 options->backlog <= INT_MAX && options->idle_timeout <= INT_MAX &&
-                options->request_timeout <= INT_MAX && options->send_timeout <= INT_MAX;
+                options->request_timeout <= INT_MAX && options->send_timeout <= INT_MAX &&
+                options->linger_timeout <= INT_MAX;
     return good ? STTP_OK : STTP_ERR_ARGUMENT;
 }
 

@@ -39,13 +39,15 @@ void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)
     worker->timer_at = at;
 }
 
-/* Tells the other workers how long the longest idle connection has been idle. */
-static void publish_idle(struct sttp__worker *worker)
+/* Tells the other workers how good the connection is that this one could close to make room. */
+static void publish_room(struct sttp__worker *worker)
 {
     struct sttp__connection *first = TAILQ_FIRST(&worker->by_timeout[STTP__TIMEOUT_IDLE]);
     uint64_t since = first == NULL ? UINT64_MAX : first->since;
-    if (atomic_load_explicit(&worker->idle_since, memory_order_relaxed) != since)
-        atomic_store_explicit(&worker->idle_since, since, memory_order_relaxed);
+    if (!TAILQ_EMPTY(&worker->by_timeout[STTP__TIMEOUT_LINGER]))
+        since = 0;
+    if (atomic_load_explicit(&worker->room_since, memory_order_relaxed) != since)
+        atomic_store_explicit(&worker->room_since, since, memory_order_relaxed);
 }
 
 static void enter_timeout(struct sttp__connection *connection, enum sttp__timeout timeout)
@@ -56,7 +58,7 @@ static void enter_timeout(struct sttp__connection *connection, enum sttp__timeou
     TAILQ_INSERT_TAIL(&worker->by_timeout[timeout], connection, in_timeouts);
     if (timeout != STTP__TIMEOUT_NONE)
         sttp__worker_arm(worker, worker->now + worker->timeouts[timeout]);
-    publish_idle(worker);
+    publish_room(worker);
 }
 
 static void leave_timeout(struct sttp__connection *connection)
@@ -110,7 +112,7 @@ void sttp__worker_remove(struct sttp__connection *connection)
 {
     struct sttp__worker *worker = connection->worker;
     leave_timeout(connection);
-    publish_idle(worker);
+    publish_room(worker);
     if (connection->runnable)
         unschedule(connection);
     worker->connections--;
@@ -148,6 +150,7 @@ static void run_all(struct sttp__worker *worker)
          left > 0 && (first = TAILQ_FIRST(&worker->runnable)) != NULL; left--) {
         unschedule(first);
         sttp__connection_run(first, false);
+        sttp__unsent_trim(worker);
     }
     worker->collecting = false;
     if (!TAILQ_EMPTY(&worker->runnable))
@@ -259,6 +262,7 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
     take_messages(worker);
     check_stop(worker);
     run_all(worker);
+    sttp__unsent_trim(worker); /* another worker may have woken this one for it */
 }
 
 /* ---- life ---- */
@@ -337,7 +341,7 @@ sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server
     for (int i = 0; i < STTP__TIMEOUTS; i++)
         TAILQ_INIT(&worker->by_timeout[i]);
     TAILQ_INIT(&worker->runnable);
-    atomic_init(&worker->idle_since, UINT64_MAX);
+    atomic_init(&worker->room_since, UINT64_MAX);
     sttp_status status = prepare(worker);
     if (status != STTP_OK) {
         int error = errno;

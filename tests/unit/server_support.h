@@ -46,6 +46,7 @@ struct fixture {
     uint64_t last_opened;
     uint64_t requests; /* of the connection that was closed last */
     char last_peer[96];
+    pthread_t last_worker; /* that opened it */
     unsigned handled;
     unsigned parked_count; /* parked so far, in the order of the handler's calls */
     unsigned released;
@@ -215,6 +216,7 @@ static inline void take_notice(void *context, const sttp_notice *notice)
         fixture->pause_errno = notice->system_errno;
     if (notice->kind == STTP_NOTICE_OPENED) {
         fixture->last_opened = notice->connection;
+        fixture->last_worker = pthread_self();
         snprintf(fixture->last_peer, sizeof fixture->last_peer, "%s", notice->peer);
     }
     pthread_cond_broadcast(&fixture->changed);

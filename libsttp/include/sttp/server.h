@@ -76,6 +76,7 @@ typedef enum sttp_close_reason {
     STTP_CLOSE_MAKE_ROOM, /* idle for longest when another connection needed its place */
     STTP_CLOSE_TOO_MANY,  /* over the limit of its address; of a pause: no place or no descriptor is
                              free, and no connection is idle */
+    STTP_CLOSE_UNSENT,    /* max_unsent_total was reached, and it kept most of it for longest */
     STTP_CLOSE_MEMORY,    /* out of memory */
     STTP_CLOSE_STOP       /* the server stops */
 } sttp_close_reason;
@@ -107,15 +108,26 @@ typedef struct sttp_server_options {
 
     unsigned workers;         /* default: the processors this process may run on; 1 to 1,024 */
     unsigned max_connections; /* default 10,000 */
-    unsigned max_connections_per_address; /* default: as max_connections. Unix sockets are not
-                                             counted by address */
+    unsigned max_connections_per_address; /* default: as max_connections. An IPv6 address is counted
+                                             with all of its /64, which one host may have; Unix
+                                             sockets are not counted */
     unsigned max_in_flight; /* requests of one connection under way at once; default 64 */
     size_t max_unsent; /* bytes of a connection's answers waiting to be taken, beyond which no more
                           of its requests are read; default 65,536 */
     unsigned backlog;  /* of listen(2), for each worker; default 1,024 */
     unsigned idle_timeout;    /* nothing in flight; default 60,000 */
     unsigned request_timeout; /* from a request's first byte to its last; default 10,000 */
-    unsigned send_timeout;    /* a waiting answer of which the peer takes no byte; default 30,000 */
+    unsigned send_timeout;    /* a full socket whose peer takes less than 4,096 bytes in this time;
+                                 default 30,000 */
+    unsigned linger_timeout;  /* after the last answer, before the peer closes: what still comes is
+                                 read and dropped, so that no reset takes the answer from the peer.
+                                 Silent peers get 5,000 at most; default 30,000 */
+    /* Bytes of memory for the answers of all connections that wait to be taken. Beyond it the
+     * connection whose peer takes none is reset that has kept the most for the longest (bytes times
+     * milliseconds), and the next, until it is enough. An answer that is larger than this by itself
+     * may never arrive. Answers that other threads have made, and that no worker has taken in yet,
+     * come on top of it for a moment. Default: 64 MiB. */
+    size_t max_unsent_total;
 } sttp_server_options;
 
 /* Makes a server that does not listen yet. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno
@@ -124,7 +136,8 @@ STTP_API sttp_status sttp_server_create(const sttp_server_options *options, sttp
 
 /* Adds a listener, before sttp_server_start. `address` is "127.0.0.1:8080", "[::1]:8080", "[::]:0"
  * (IPv6 only), or "unix:/path" (a stale socket that nobody listens on is replaced; mode as the
- * umask says; removed again by sttp_server_destroy). Addresses are numeric. Port 0 takes a free
+ * umask says; a locked "/path.lock" beside it keeps other servers away; both are removed again by
+ * sttp_server_destroy). Addresses are numeric. Port 0 takes a free
  * one. STTP_OK, STTP_ERR_ADDRESS, STTP_ERR_ADDRESS_IN_USE, STTP_ERR_MEMORY, STTP_ERR_STATE, or
  * STTP_ERR_SYSTEM with errno set. */
 STTP_API sttp_status sttp_server_listen(sttp_server *server, const char *address);

@@ -1,0 +1,474 @@
+/* The server engine: clients that mean harm, each with what bounds it. */
+#include <linux/sockios.h>
+#include <malloc.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "libsttp/event/address_count.h"
+#include "server_support.h"
+
+/* Reads until the connection ends; whether it was reset. */
+static bool ends_in_reset(int fd)
+{
+    char buffer[65536];
+    ssize_t got;
+    while ((got = recv(fd, buffer, sizeof buffer, 0)) > 0)
+        ;
+    ck_assert_msg(got == 0 || errno == ECONNRESET, "recv: %s", strerror(errno));
+    close(fd);
+    return got < 0;
+}
+
+/* ---- who takes no answers, or hardly any ---- */
+
+static atomic_int taken_each_time; /* bytes, while it is not zero, that a peer has taken */
+static atomic_int times;           /* that the engine has asked */
+
+/* In place of the kernel's, whose windows open in steps that no test can choose. */
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list arguments;
+    va_start(arguments, request);
+    int *result = va_arg(arguments, int *);
+    va_end(arguments);
+    int taken = atomic_load(&taken_each_time);
+    if (request != SIOCOUTQ || taken == 0)
+        return (int)syscall(SYS_ioctl, fd, request, result);
+    static atomic_int untaken = 1 << 30;
+    *result = atomic_fetch_sub(&untaken, taken) - taken;
+    atomic_fetch_add(&times, 1);
+    return 0;
+}
+
+/* Some bytes now and then are not enough to stay; 4,096 in each send_timeout are. */
+START_TEST(test_trickle_is_reset)
+{
+    enum { ENOUGH = 5, SEND_TIMEOUT = 50 };
+    struct fixture *fixture = start((sttp_server_options){.send_timeout = SEND_TIMEOUT});
+    atomic_store(&taken_each_time, 4096);
+    int fd = slow_client(fixture);
+    ask_for_big(fd, 20);
+    for (int i = 0; i < 1000 && atomic_load(&times) < ENOUGH; i++)
+        poll(NULL, 0, 10);
+    ck_assert_int_ge(atomic_load(&times), ENOUGH);
+    ck_assert_uint_eq(current(fixture, &fixture->reasons[STTP_CLOSE_SEND_TIMEOUT]), 0);
+    atomic_store(&taken_each_time, 4095);
+    wait_reason(fixture, STTP_CLOSE_SEND_TIMEOUT, 1);
+    ck_assert(ends_in_reset(fd));
+    stop(fixture);
+}
+END_TEST
+
+static atomic_size_t in_use; /* bytes */
+static atomic_size_t most_in_use;
+
+static void *allocate_counted(size_t size, void *context)
+{
+    (void)context;
+    void *memory = malloc(size);
+    size_t now = atomic_fetch_add(&in_use, malloc_usable_size(memory)) + size;
+    size_t most = atomic_load(&most_in_use);
+    while (now > most && !atomic_compare_exchange_weak(&most_in_use, &most, now))
+        ;
+    return memory;
+}
+
+static void release_counted(void *memory, void *context)
+{
+    (void)context;
+    atomic_fetch_sub(&in_use, malloc_usable_size(memory));
+    free(memory);
+}
+
+static void *reallocate_counted(void *memory, size_t size, void *context)
+{
+    (void)memory;
+    (void)size;
+    (void)context;
+    abort(); /* the engine does not resize */
+}
+
+static const sttp_allocator counting = {allocate_counted, reallocate_counted, release_counted,
+                                        NULL};
+
+/* Asks for more than the kernel takes from the server. */
+static int staller(struct fixture *fixture)
+{
+    int fd = slow_client(fixture);
+    ask_for_big(fd, 20);
+    return fd;
+}
+
+/* However many connections take nothing: what is kept for all of them is bounded. */
+static void check_unsent_total(unsigned workers)
+{
+    enum { COUNT = 60, TOTAL = 8 * BIG, OVER = 3 * BIG };
+    struct fixture *fixture = start((sttp_server_options){
+        .allocator = &counting, .max_unsent_total = TOTAL, .workers = workers});
+    atomic_store(&most_in_use, 0);
+    int fds[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        fds[i] = staller(fixture);
+    wait_reason(fixture, STTP_CLOSE_UNSENT, COUNT / 4);
+    int other = client(fixture);
+    for (int i = 0; i < 100; i++)
+        round_trip(other);
+    ck_assert_uint_lt(atomic_load(&most_in_use), TOTAL + workers * OVER);
+    ck_assert_uint_lt(current(fixture, &fixture->reasons[STTP_CLOSE_UNSENT]), COUNT);
+    close(other);
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    stop(fixture);
+    ck_assert_uint_eq(atomic_load(&in_use), 0);
+}
+
+START_TEST(test_unsent_total)
+{
+    check_unsent_total(1);
+}
+END_TEST
+
+START_TEST(test_unsent_total_of_several_workers)
+{
+    check_unsent_total(3);
+}
+END_TEST
+
+static pthread_t worker_of_last(struct fixture *fixture)
+{
+    pthread_mutex_lock(&fixture->mutex);
+    pthread_t worker = fixture->last_worker;
+    pthread_mutex_unlock(&fixture->mutex);
+    return worker;
+}
+
+/* A worker that has nothing else to do gives up what another needs. */
+START_TEST(test_workers_share_unsent_total)
+{
+    enum { COUNT = 60, NEEDED = 3 };
+    struct fixture *fixture =
+        start((sttp_server_options){.max_unsent_total = 8 * BIG, .workers = 2});
+    int fds[2 * COUNT];
+    unsigned count = 0;
+    fds[count++] = client(fixture);
+    round_trip(fds[0]);
+    pthread_t full = worker_of_last(fixture);
+    int others[COUNT];
+    unsigned other_count = 0;
+    while (current(fixture, &fixture->reasons[STTP_CLOSE_UNSENT]) == 0 || other_count < NEEDED) {
+        ck_assert_uint_lt(count, 2 * COUNT);
+        ck_assert_uint_lt(other_count, COUNT);
+        int fd = slow_client(fixture);
+        round_trip(fd);
+        if (!pthread_equal(worker_of_last(fixture), full)) {
+            others[other_count++] = fd;
+            continue;
+        }
+        ask_for_big(fd, 20);
+        fds[count++] = fd;
+    }
+    for (int i = 0; i < 100; i++)
+        round_trip(fds[0]);
+    unsigned before = current(fixture, &fixture->reasons[STTP_CLOSE_UNSENT]);
+    for (unsigned i = 0; i < NEEDED; i++)
+        ask_for_big(others[i], 20);
+    wait_reason(fixture, STTP_CLOSE_UNSENT, before + 1);
+    while (count > 0)
+        close(fds[--count]);
+    while (other_count > 0)
+        close(others[--other_count]);
+    stop(fixture);
+}
+END_TEST
+
+/* Who takes its bytes outlives those who take nothing, though it keeps more than each of them. */
+START_TEST(test_reader_outlives_stallers)
+{
+    enum { COUNT = 40, LATER = 4, PIECES = 20 };
+    struct fixture *fixture =
+        start((sttp_server_options){.max_unsent_total = 12 * BIG, .max_unsent = 4 * BIG});
+    int fds[COUNT + LATER];
+    int count = 0;
+    int other = client(fixture);
+    while (current(fixture, &fixture->reasons[STTP_CLOSE_UNSENT]) == 0) {
+        ck_assert_int_lt(count, COUNT);
+        fds[count] = slow_client(fixture);
+        ask_for_big(fds[count++], 6);
+        round_trip(other);
+    }
+    close(other);
+    poll(NULL, 0, 300); /* for which they have taken nothing by now */
+    int reader = slow_client(fixture);
+    ask_for_big(reader, 20);
+    for (int i = 0; i < LATER; i++) {
+        static char bytes[BIG / LATER];
+        fds[count] = slow_client(fixture);
+        ask_for_big(fds[count++], 6);
+        for (int j = 0; j < PIECES; j++)
+            ck_assert_int_gt(recv(reader, bytes, sizeof bytes, MSG_WAITALL), 0);
+    }
+    wait_reason(fixture, STTP_CLOSE_UNSENT, LATER);
+    shutdown(reader, SHUT_WR);
+    ck_assert(!ends_in_reset(reader));
+    while (count > 0)
+        close(fds[--count]);
+    stop(fixture);
+}
+END_TEST
+
+/* ---- who is cut off and stays ---- */
+
+/* The connection's last answer is sent, and more comes than is read. */
+static int lingerer(struct fixture *fixture)
+{
+    static char line[5000];
+    int fd = client(fixture);
+    memset(line, 'x', sizeof line);
+    send_bytes(fd, line, sizeof line);
+    char answer[200];
+    ssize_t got = recv(fd, answer, sizeof answer, 0);
+    ck_assert_int_gt(got, 0);
+    ck_assert_int_eq(strncmp(answer, "300 - CLIENT ERROR", 18), 0);
+    expect_end(fd);
+    return fd;
+}
+
+/* Bytes that keep coming do not put off the end of it. */
+START_TEST(test_lingering_ends)
+{
+    struct fixture *fixture = start((sttp_server_options){.linger_timeout = 300});
+    int fd = lingerer(fixture);
+    for (int i = 0; i < 500; i++) {
+        if (current(fixture, &fixture->reasons[STTP_CLOSE_LINE_TOO_LONG]) > 0)
+            break;
+        send(fd, "x", 1, MSG_NOSIGNAL);
+        poll(NULL, 0, 20);
+    }
+    ck_assert_uint_eq(current(fixture, &fixture->reasons[STTP_CLOSE_LINE_TOO_LONG]), 1);
+    close(fd);
+    stop(fixture);
+}
+END_TEST
+
+/* It is the first to go when a place is needed, on whatever worker it is. */
+static void check_lingerer_makes_room(unsigned workers)
+{
+    enum { LIMIT = 8 };
+    struct fixture *fixture =
+        start((sttp_server_options){.max_connections = LIMIT, .workers = workers});
+    int fds[LIMIT];
+    for (int i = 0; i < LIMIT - 1; i++) {
+        fds[i] = client(fixture);
+        round_trip(fds[i]);
+    }
+    int last = lingerer(fixture);
+    fds[LIMIT - 1] = client(fixture);
+    round_trip(fds[LIMIT - 1]);
+    wait_reason(fixture, STTP_CLOSE_LINE_TOO_LONG, 1);
+    ck_assert_uint_eq(current(fixture, &fixture->reasons[STTP_CLOSE_MAKE_ROOM]), 0);
+    for (int i = 0; i < LIMIT; i++) {
+        round_trip(fds[i]);
+        close(fds[i]);
+    }
+    close(last);
+    stop(fixture);
+}
+
+START_TEST(test_lingering_makes_room)
+{
+    check_lingerer_makes_room(1);
+    check_lingerer_makes_room(4);
+}
+END_TEST
+
+/* A request that is on its way when the server stops meets no reset, which could take the answer
+ * before it from the peer. */
+START_TEST(test_stop_takes_no_answer)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fd = client(fixture);
+    int error = -1;
+    socklen_t size = sizeof error;
+    round_trip(fd);
+    sttp_server_stop(fixture->server, PATIENCE * 1000);
+    expect_end(fd);
+    send_text(fd, "SHOW /now\n");
+    ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+    ck_assert_int_eq(error, 0);
+    close(fd);
+    stop(fixture);
+}
+END_TEST
+
+/* ---- who has many addresses ---- */
+
+static struct sttp__address ipv6(unsigned char network, unsigned char host)
+{
+    return (struct sttp__address){.family = AF_INET6,
+                                  .bytes = {0x20, 1, [7] = network, [15] = host}};
+}
+
+static struct sttp__address ipv4(unsigned char host)
+{
+    return (struct sttp__address){.family = AF_INET, .bytes = {[10] = 0xff, 0xff, 127, 0, 0, host}};
+}
+
+START_TEST(test_ipv6_is_counted_by_network)
+{
+    struct sttp__address_count *count = sttp__address_count_create(&counting, 2);
+    struct sttp__address same[] = {ipv6(1, 1), ipv6(1, 2), ipv6(1, 3)};
+    struct sttp__address others[] = {ipv6(2, 1), ipv4(1), ipv4(2), ipv4(3)};
+    ck_assert_ptr_nonnull(count);
+    ck_assert_int_eq(sttp__address_count_add(count, &same[0]), STTP_OK);
+    ck_assert_int_eq(sttp__address_count_add(count, &same[1]), STTP_OK);
+    ck_assert_int_eq(sttp__address_count_add(count, &same[2]), STTP_ERR_STATE);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        ck_assert_int_eq(sttp__address_count_add(count, &others[i]), STTP_OK);
+    sttp__address_count_remove(count, &same[0]);
+    ck_assert_int_eq(sttp__address_count_add(count, &same[2]), STTP_OK);
+    sttp__address_count_destroy(count);
+    ck_assert_uint_eq(atomic_load(&in_use), 0);
+}
+END_TEST
+
+/* ---- two servers on one path ---- */
+
+static char directory[64];
+static char socket_address[96];
+
+static void make_directory(void)
+{
+    snprintf(directory, sizeof directory, "/tmp/check_server_XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    snprintf(socket_address, sizeof socket_address, "unix:%s/socket", directory);
+}
+
+struct starter {
+    pthread_barrier_t *line;
+    sttp_status status;
+    sttp_server *server;
+};
+
+static void *listen_at_once(void *argument)
+{
+    struct starter *starter = argument;
+    pthread_barrier_wait(starter->line);
+    starter->status = sttp_server_listen(starter->server, socket_address);
+    return NULL;
+}
+
+/* Of several that find a stale socket at the same moment one gets the path, and keeps it. */
+static void start_together(pthread_barrier_t *line, unsigned count)
+{
+    struct starter starters[8];
+    pthread_t threads[8];
+    sttp_server_options options = {.size = sizeof options, .handler = handle, .workers = 1};
+    for (unsigned i = 0; i < count; i++) {
+        starters[i] = (struct starter){.line = line};
+        ck_assert_int_eq(sttp_server_create(&options, &starters[i].server), STTP_OK);
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, listen_at_once, &starters[i]), 0);
+    }
+    unsigned listening = 0;
+    for (unsigned i = 0; i < count; i++) {
+        pthread_join(threads[i], NULL);
+        listening += starters[i].status == STTP_OK;
+        if (starters[i].status != STTP_OK)
+            ck_assert_int_eq(starters[i].status, STTP_ERR_ADDRESS_IN_USE);
+    }
+    ck_assert_uint_eq(listening, 1);
+    close(connect_to(socket_address));
+    for (unsigned i = 0; i < count; i++)
+        sttp_server_destroy(starters[i].server);
+}
+
+START_TEST(test_starts_at_once_on_one_path)
+{
+    enum { TIMES = 300, STARTERS = 4 };
+    make_directory();
+    pthread_barrier_t line;
+    pthread_barrier_init(&line, NULL, STARTERS);
+    for (int i = 0; i < TIMES; i++) {
+        struct sockaddr_storage address;
+        socklen_t size = parse_address(socket_address, &address);
+        int stale = make_socket(AF_UNIX);
+        if (i % 2 == 0)
+            ck_assert_int_eq(bind(stale, (struct sockaddr *)&address, size), 0);
+        close(stale);
+        start_together(&line, STARTERS);
+    }
+    pthread_barrier_destroy(&line);
+    ck_assert_msg(rmdir(directory) == 0, "something stays behind");
+}
+END_TEST
+
+static atomic_int holders;
+static atomic_int clashes;
+
+static void *hold_again_and_again(void *argument)
+{
+    sttp_server_options options = {.size = sizeof options, .handler = handle, .workers = 1};
+    (void)argument;
+    for (int i = 0; i < 2000; i++) {
+        sttp_server *server;
+        if (sttp_server_create(&options, &server) != STTP_OK)
+            continue;
+        if (sttp_server_listen(server, socket_address) == STTP_OK) {
+            atomic_fetch_add(&clashes, atomic_fetch_add(&holders, 1));
+            sched_yield();
+            atomic_fetch_sub(&holders, 1);
+        }
+        sttp_server_destroy(server);
+    }
+    return NULL;
+}
+
+/* Nor do two have it while others give it up. */
+START_TEST(test_ends_and_starts_on_one_path)
+{
+    enum { HOLDERS = 4 };
+    pthread_t threads[HOLDERS];
+    make_directory();
+    for (int i = 0; i < HOLDERS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, hold_again_and_again, NULL), 0);
+    for (int i = 0; i < HOLDERS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_int_eq(atomic_load(&clashes), 0);
+    ck_assert_msg(rmdir(directory) == 0, "something stays behind");
+}
+END_TEST
+
+static Suite *hostile_suite(void)
+{
+    Suite *suite = suite_create("server_hostile");
+    TCase *answers = tcase_create("answers");
+    tcase_set_timeout(answers, 60);
+    tcase_add_test(answers, test_trickle_is_reset);
+    tcase_add_test(answers, test_unsent_total);
+    tcase_add_test(answers, test_unsent_total_of_several_workers);
+    tcase_add_test(answers, test_workers_share_unsent_total);
+    tcase_add_test(answers, test_reader_outlives_stallers);
+    suite_add_tcase(suite, answers);
+    TCase *places = tcase_create("places");
+    tcase_set_timeout(places, 60);
+    tcase_add_test(places, test_lingering_ends);
+    tcase_add_test(places, test_lingering_makes_room);
+    tcase_add_test(places, test_stop_takes_no_answer);
+    tcase_add_test(places, test_ipv6_is_counted_by_network);
+    tcase_add_test(places, test_starts_at_once_on_one_path);
+    tcase_add_test(places, test_ends_and_starts_on_one_path);
+    suite_add_tcase(suite, places);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(hostile_suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
