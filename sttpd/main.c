@@ -168,6 +168,7 @@ static bool create_server(struct sttpd *sttpd)
         .idle_timeout = (unsigned)from->idle_timeout,
         .request_timeout = (unsigned)from->request_timeout,
         .send_timeout = (unsigned)from->send_timeout,
+        .max_unsent_total = (size_t)from->max_unsent_total,
     };
     sttp_status status = sttp_server_create(&options, &sttpd->server);
 

@@ -36,6 +36,17 @@ static void log_paused(struct notices *notices, const sttp_notice *notice)
               notice->listener, sttp_close_reason_text(notice->reason));
 }
 
+static void log_trimmed(struct notices *notices, const sttp_notice *notice)
+{
+    unsigned long long count = atomic_fetch_add(&notices->trimmed, 1) + 1;
+
+    if (once_a_second(&notices->trimmed_logged))
+        log_write(notices->log, LOG_LEVEL_WARNING,
+                  "reset connection %llu from %s, which kept most of max_unsent_total for longest "
+                  "(%llu reset since the start)",
+                  (unsigned long long)notice->connection, notice->peer, count);
+}
+
 static void log_closed(struct notices *notices, const sttp_notice *notice)
 {
     errno = notice->system_errno;
@@ -56,6 +67,8 @@ void notices_log(void *context, const sttp_notice *notice)
                   (unsigned long long)notice->connection, notice->peer, notice->listener);
         return;
     case STTP_NOTICE_CLOSED:
+        if (notice->reason == STTP_CLOSE_UNSENT)
+            log_trimmed(notices, notice);
         log_closed(notices, notice);
         return;
     case STTP_NOTICE_REFUSED:

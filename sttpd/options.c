@@ -206,6 +206,18 @@ static const settings_option options[] = {
         .maximum = 65536,
     },
     {
+        .key = "max_unsent_total",
+        .group = "Connections",
+        .argument = "SIZE",
+        .help = "memory for the answers of all connections that wait to be taken, beyond it the "
+                "connection that keeps the most for the longest is reset",
+        .fallback = "64MiB",
+        .kind = SETTINGS_SIZE,
+        .offset = MEMBER(max_unsent_total),
+        .minimum = 2ULL * STTP_MAX_CONTENTS_LINE, /* one reader of the longest listing may stay */
+        .maximum = 1ULL << 40,
+    },
+    {
         .key = "idle_timeout",
         .group = "Connections",
         .argument = "DURATION",
@@ -231,7 +243,7 @@ static const settings_option options[] = {
         .key = "send_timeout",
         .group = "Connections",
         .argument = "DURATION",
-        .help = "reset a connection that takes no byte of its answers for so long",
+        .help = "reset a connection that takes less than 4 KiB of its waiting answers in that time",
         .fallback = "30s",
         .kind = SETTINGS_DURATION,
         .offset = MEMBER(send_timeout),

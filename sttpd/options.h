@@ -19,6 +19,7 @@ struct sttpd_options {
     uint64_t max_connections;
     uint64_t max_connections_per_address; /* 0: as max_connections */
     uint64_t max_in_flight;
+    uint64_t max_unsent_total;
     uint64_t idle_timeout;
     uint64_t request_timeout;
     uint64_t send_timeout;
