@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,8 +26,9 @@
 #include "sttpd/store_fs.h"
 
 enum {
-    STORE_GRACE = 1000,       /* milliseconds that the store has beyond the engine's deadline */
-    DESCRIPTORS_BESIDES = 128 /* what is open beside the connections, about */
+    STORE_GRACE = 1000,          /* milliseconds that the store has beyond the engine's deadline */
+    DESCRIPTORS_BESIDES = 128,   /* what is open beside the connections, about */
+    LARGE_ALLOCATION = 128 << 10 /* bytes */
 };
 
 struct sttpd {
@@ -410,6 +412,9 @@ static int run(struct sttpd *sttpd)
         return EXIT_FAILURE;
     }
     fit_descriptor_limit(sttpd);
+    /* Large listings go back to the system when they are sent. Without this malloc would raise the
+     * limit to their size, and keep in each thread's heap what one of them has taken. */
+    mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION);
     if (open_store(sttpd)) {
         sttpd->handler.store = sttpd->store;
         is_good = create_server(sttpd) && listen_on_all(sttpd) && serve(sttpd);
