@@ -65,7 +65,7 @@ static store_result add_name(struct listing *listing, sttp_slice name)
     bool done = fs_names_add(&listing->names, name);
     if (done && limit != 0 && listing->names.count >= 2 * limit + SLACK) {
         done = fs_names_keep(&listing->names, limit);
-        listing->bounded = done;
+        listing->bounded = done && listing->names.count == limit;
     }
     if (done)
         return STORE_DONE;
@@ -98,14 +98,9 @@ static bool is_wanted(const struct listing *listing, sttp_slice name, sttp_slice
     return query->name.data == NULL || sttp_name_matches(query->name, segment);
 }
 
-static store_result list_entry(struct listing *listing, DIR *stream, const struct dirent *entry)
+static store_result list_entry(struct listing *listing, DIR *stream, const char *entry, mode_t type)
 {
-    mode_t type;
-    if (!fs_entry_type(stream, entry, &type))
-        return fs_result(errno);
-    if (type == 0)
-        return STORE_DONE;
-    sttp_slice segment = {entry->d_name, strlen(entry->d_name)};
+    sttp_slice segment = {entry, strlen(entry)};
     size_t size = listing->size + segment.size;
     memcpy(listing->path + listing->size, segment.data, segment.size);
     bool directory = S_ISDIR(type);
@@ -118,7 +113,7 @@ static store_result list_entry(struct listing *listing, DIR *stream, const struc
     store_result result = directory ? add_pending(listing, size) : STORE_DONE;
     bool wanted = is_wanted(listing, name, segment, directory);
     if (result == STORE_DONE && wanted && listing->query->text.data != NULL)
-        result = match_text(listing, stream, entry->d_name, &wanted);
+        result = match_text(listing, stream, entry, &wanted);
     return result == STORE_DONE && wanted ? add_name(listing, name) : result;
 }
 
@@ -128,7 +123,11 @@ static store_result list_stream(struct listing *listing, DIR *stream)
     while ((entry = fs_directory_next(stream)) != NULL) {
         if (atomic_load(&listing->fs->closing))
             return STORE_BUSY;
-        store_result result = list_entry(listing, stream, entry);
+        mode_t type;
+        if (!fs_entry_type(stream, entry, &type))
+            return fs_result(errno);
+        store_result result =
+            type == 0 ? STORE_DONE : list_entry(listing, stream, entry->d_name, type);
         if (result != STORE_DONE)
             return result;
     }
@@ -144,14 +143,58 @@ static DIR *open_listed(struct listing *listing)
     return fs_directory_open(&listing->fs->root, listing->fs->root.fd, path.text);
 }
 
-/* Reads a directory, closes it, and makes durable what was seen in it. */
-static store_result list_directory(struct listing *listing, DIR *stream)
+/* What was replaced while the directory was read may be missing in what was read, or not: names
+ * that come twice are in the answer once. */
+static store_result list_replaced(struct listing *listing, DIR *stream,
+                                  const struct fs_reading *reading)
+{
+    if (reading->no_memory) {
+        errno = ENOMEM;
+        return STORE_NO_MEMORY;
+    }
+    store_result result = STORE_DONE;
+    for (size_t i = 0; i < reading->replaced.count && result == STORE_DONE; i++) {
+        char name[STTP_MAX_PATH + 1];
+        struct stat status;
+        sttp_slice replaced = fs_names_at(&reading->replaced, i);
+        *(char *)mempcpy(name, replaced.data, replaced.size) = '\0';
+        if (fstatat(dirfd(stream), name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(status.st_mode))
+            result = list_entry(listing, stream, name, S_IFREG);
+    }
+    return result;
+}
+
+/* Reads what is open, and makes durable what was seen in it. */
+static store_result list_opened(struct listing *listing, DIR *stream, struct fs_reading *reading)
 {
     store_result result = list_stream(listing, stream);
+    fs_reading_end(listing->fs, reading);
+    if (result == STORE_DONE)
+        result = list_replaced(listing, stream, reading);
     struct fs_path path;
-    if (result == STORE_DONE && fs_path_set(&path, (sttp_slice){listing->path, listing->size}))
+    if (result == STORE_DONE && fs_path_set(&path, reading->directory))
         result = fs_sync_shown(listing->fs, &path, dirfd(stream));
-    fs_directory_close(stream);
+    return result;
+}
+
+/* Lists one directory; *error is 0, or the errno of opening it. */
+static store_result list_directory(struct listing *listing, int *error)
+{
+    struct fs_reading reading = {.directory = {listing->path, listing->size}};
+    store_result result = STORE_DONE;
+    fs_reading_begin(listing->fs, &reading);
+    DIR *stream = open_listed(listing);
+    *error = stream == NULL ? errno : 0;
+    if (stream != NULL) {
+        result = list_opened(listing, stream, &reading);
+        fs_directory_close(stream);
+    } else {
+        fs_reading_end(listing->fs, &reading);
+    }
+    int failure = errno;
+    fs_names_free(&reading.replaced);
+    errno = failure;
     return result;
 }
 
@@ -167,20 +210,20 @@ static store_result list_pending(struct listing *listing)
         if (is_behind(listing, (sttp_slice){listing->path + listing->root_size,
                                             listing->size - listing->root_size}))
             continue;
-        DIR *stream = open_listed(listing);
-        if (stream != NULL) {
-            result = list_directory(listing, stream);
-        } else if (!fs_is_absent(errno) && errno != EACCES) {
-            result = fs_result(errno);
+        int error;
+        result = list_directory(listing, &error);
+        if (error != 0 && !fs_is_absent(error) && error != EACCES) {
+            errno = error;
+            result = fs_result(error);
         }
     }
     return result;
 }
 
-static store_result list_all(struct listing *listing, DIR *stream)
+static store_result list_all(struct listing *listing, int *error)
 {
-    store_result result = list_directory(listing, stream);
-    if (result == STORE_DONE)
+    store_result result = list_directory(listing, error);
+    if (result == STORE_DONE && *error == 0)
         result = list_pending(listing);
     if (result != STORE_DONE)
         return result;
@@ -202,13 +245,13 @@ store_result fs_list(struct store_fs *fs, store_operation *operation)
     if (path.size > 0)
         listing.path[listing.size++] = '/';
     listing.root_size = listing.size;
-    DIR *stream = open_listed(&listing);
-    if (stream == NULL)
-        return fs_explain(&fs->root, &path, true, errno);
-    store_result result = list_all(&listing, stream);
-    if (result == STORE_DONE && fs_sync_above(fs, &path) != STORE_DONE)
+    int error;
+    store_result result = list_all(&listing, &error);
+    if (error != 0)
+        result = fs_explain(&fs->root, &path, true, error);
+    else if (result == STORE_DONE && fs_sync_above(fs, &path) != STORE_DONE)
         result = fs_result(errno);
-    if (result == STORE_DONE) {
+    if (error == 0 && result == STORE_DONE) {
         operation->names = fs_names_join(&listing.names, &operation->contents.size);
         operation->contents.data = operation->names;
         result = operation->names == NULL ? STORE_NO_MEMORY : STORE_DONE;

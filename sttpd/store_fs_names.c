@@ -66,8 +66,14 @@ static int compare_in(const void *a, const void *b, void *text)
 
 void fs_names_sort(struct fs_names *names)
 {
-    if (names->count > 1)
-        qsort_r(names->names, names->count, sizeof *names->names, compare_in, names->text);
+    if (names->count < 2)
+        return;
+    qsort_r(names->names, names->count, sizeof *names->names, compare_in, names->text);
+    size_t count = 1;
+    for (size_t i = 1; i < names->count; i++)
+        if (compare_in(&names->names[count - 1], &names->names[i], names->text) != 0)
+            names->names[count++] = names->names[i];
+    names->count = count;
 }
 
 bool fs_names_keep(struct fs_names *names, size_t count)

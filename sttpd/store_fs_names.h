@@ -31,11 +31,11 @@ sttp_slice fs_names_at(const struct fs_names *names, size_t index);
  * fs_names_add. */
 sttp_slice fs_names_pop(struct fs_names *names);
 
-/* Sorts byte by byte. */
+/* Sorts byte by byte, and leaves one of those that are equal. */
 void fs_names_sort(struct fs_names *names);
 
-/* Sorts, keeps the first `count` and gives back the memory of the others; false where memory is
- * out. */
+/* Sorts as above, keeps the first `count` and gives back the memory of the others; false where
+ * memory is out. */
 bool fs_names_keep(struct fs_names *names, size_t count);
 
 /* The names joined by ", ": from malloc, NULL where memory is out. */

@@ -13,6 +13,7 @@
 #include "sttpd/path_queue.h"
 #include "sttpd/pool.h"
 #include "sttpd/store_fs.h"
+#include "sttpd/store_fs_names.h"
 
 /* The document root, and how names below it are resolved. */
 struct fs_root {
@@ -56,6 +57,9 @@ struct store_fs {
     atomic_uint_least64_t unique; /* the next reserved name */
     pthread_mutex_t steps_lock;   /* of the next */
     struct fs_step *steps;
+    pthread_mutex_t replacing_lock; /* of the next two */
+    struct fs_replacing *replacing;
+    struct fs_reading *reading;
     atomic_bool unsure; /* a sync of new directories failed: see store_fs_sync.c */
     struct fs_syncer syncer;
 };
@@ -176,6 +180,31 @@ const struct dirent *fs_directory_next(DIR *stream);
 /* S_IFREG or S_IFDIR; 0 for all else, for what has vanished and what may not be looked at. False
  * and errno on failure. */
 bool fs_entry_type(DIR *stream, const struct dirent *entry, mode_t *type);
+
+/* ---- store_fs_replace.c: LIST beside UPDATE ---- */
+
+/* A file that is being replaced. */
+struct fs_replacing {
+    struct fs_replacing *next;
+    sttp_slice path;
+};
+
+/* Around a rename that replaces a file. */
+void fs_replacing_begin(struct store_fs *fs, struct fs_replacing *replacing);
+void fs_replacing_end(struct store_fs *fs, struct fs_replacing *replacing);
+
+/* A directory that is being read. Before fs_reading_end only `directory` is the reader's. */
+struct fs_reading {
+    struct fs_reading *next;
+    sttp_slice directory;     /* its path, with a final slash */
+    struct fs_names replaced; /* the names in it that were to be replaced meanwhile; to be freed */
+    size_t distinct;          /* of them, when doubles were taken out last */
+    bool no_memory;           /* for one more */
+};
+
+/* From before the directory is opened to its end. */
+void fs_reading_begin(struct store_fs *fs, struct fs_reading *reading);
+void fs_reading_end(struct store_fs *fs, struct fs_reading *reading);
 
 /* ---- store_fs_list.c ---- */
 

@@ -440,6 +440,51 @@ START_TEST(show_waits_for_a_change)
 }
 END_TEST
 
+/* The names that a directory's reader is told of, joined, and gives them back. */
+static const char *replaced_in(struct fs_reading *reading)
+{
+    static char text[400];
+    size_t size;
+    fs_names_sort(&reading->replaced);
+    char *joined = fs_names_join(&reading->replaced, &size);
+    snprintf(text, sizeof text, "%.*s", (int)size, joined);
+    free(joined);
+    fs_names_free(&reading->replaced);
+    return text;
+}
+
+/* Whoever reads a directory hears of each file that is replaced in it, from when it begins. */
+START_TEST(replaced_while_read)
+{
+    static const char *const paths[] = {"/a", "/d/a", "/d/b", "/d/e/a", "/dd"};
+    open_mode(_i);
+    struct store_fs *fs = (struct store_fs *)fixture.store;
+    fs->durability = STORE_DURABILITY_NONE;
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(result_of(CREATE, paths[i], "x"), STORE_DONE);
+    struct fs_reading directory = {.directory = STTP_SLICE("/d/")};
+    struct fs_reading root = {.directory = STTP_SLICE("/")};
+    struct fs_replacing before = {.path = STTP_SLICE("/d/before")};
+    struct fs_replacing under_way = {.path = STTP_SLICE("/d/now")};
+    fs_replacing_begin(fs, &before);
+    fs_replacing_begin(fs, &under_way);
+    fs_replacing_end(fs, &before);
+    fs_reading_begin(fs, &directory);
+    fs_reading_begin(fs, &root);
+    for (int i = 0; i < 500; i++)
+        ck_assert_int_eq(result_of(UPDATE, paths[i % 5], "y"), STORE_DONE);
+    ck_assert_uint_le(directory.replaced.count, 64);
+    fs_reading_end(fs, &directory);
+    fs_replacing_end(fs, &under_way);
+    ck_assert_int_eq(result_of(UPDATE, "/dd", "z"), STORE_DONE);
+    fs_reading_end(fs, &root);
+    ck_assert_str_eq(replaced_in(&directory), "a, b, now");
+    ck_assert_str_eq(replaced_in(&root), "a, dd");
+    ck_assert_ptr_null(fs->reading);
+    ck_assert_ptr_null(fs->replacing);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_fs_races");
@@ -452,6 +497,7 @@ int main(void)
     tcase_add_loop_test(tests, order_on_one_path, 0, MODES);
     tcase_add_loop_test(tests, reads_and_changes, 0, MODES);
     tcase_add_loop_test(tests, swapped_links, 0, MODES);
+    tcase_add_loop_test(tests, replaced_while_read, 0, MODES);
     tcase_add_test(tests, full_queue);
     tcase_add_test(tests, listings_leave_room);
     tcase_add_test(tests, close_completes_all);
