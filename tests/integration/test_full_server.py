@@ -41,23 +41,25 @@ def test_longest_idle_is_closed_first():
 
 def hold(server, connections, count):
     """Connections that are not idle: each has sent a part of a request. Those that the server does
-    not take yet wait in the kernel."""
+    not take yet wait in the kernel. With one thread each is taken after the part of the one before
+    it has come; of several one could make room in the moment before its part comes."""
     for _ in range(count):
         connections.append(connect(server.address))
         connections[-1].sendall(b"SHOW ")
 
 
 def finish(connections):
-    """Ends the requests, one connection after the other: each gives its place to one that waits.
-    They need nothing of the storage, for which there is no descriptor."""
+    """Ends all requests: whoever is answered gives its place to one that waits. They need nothing
+    of the storage, for which there is no descriptor."""
     for connection in connections:
         connection.sendall(b"\n\n")
+    for connection in connections:
         assert read_line(connection).startswith(b"300 - CLIENT ERROR")
         connection.close()
 
 
 def test_more_connections_than_places():
-    with Server(config=PATIENT, wrapper=FEW) as server, closing_all() as connections:
+    with Server("--threads", "1", config=PATIENT, wrapper=FEW) as server, closing_all() as connections:
         hold(server, connections, 60)
         server.wait_log("warning connections wait to be accepted .*: too many connections")
         assert is_quiet(server)
@@ -87,7 +89,7 @@ def test_more_connections_than_descriptors():
 
 def test_guests_that_leave_are_not_served_in_vain():
     """Who waited in the kernel's queue and has gone by now takes no place from others."""
-    with Server(config=PATIENT, wrapper=FEW) as server, closing_all() as connections:
+    with Server("--threads", "1", config=PATIENT, wrapper=FEW) as server, closing_all() as connections:
         hold(server, connections, 24)
         with closing_all() as leaving:
             hold(server, leaving, 100)
