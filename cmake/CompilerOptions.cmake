@@ -16,9 +16,10 @@ if(STTP_SANITIZE)
   add_compile_options(-fsanitize=${STTP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${STTP_SANITIZE})
 else()
-  add_compile_options(-fstack-protector-strong
-    $<$<CONFIG:Release,RelWithDebInfo>:-U_FORTIFY_SOURCE> $<$<CONFIG:Release,RelWithDebInfo>:-D_FORTIFY_SOURCE=2>)
-  add_link_options(-Wl,-z,relro,-z,now)
+  # FORTIFY needs optimisation. Level 3 also knows sizes that are computed at run time, of allocated memory above all.
+  add_compile_options(-fstack-protector-strong -fstack-clash-protection
+    $<$<CONFIG:Release,RelWithDebInfo>:-U_FORTIFY_SOURCE> $<$<CONFIG:Release,RelWithDebInfo>:-D_FORTIFY_SOURCE=3>)
+  add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack)
 endif()
 if(STTP_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)

@@ -36,9 +36,9 @@ def run(*command, **options):
 class Prefix:
     """`cmake --install` into a directory, and the environment to use it from there."""
 
-    def __init__(self, path):
+    def __init__(self, path, build=BUILD):
         self.path = path
-        run("cmake", "--install", BUILD, "--prefix", path)
+        run("cmake", "--install", build, "--prefix", path)
         libraries = next(path.glob("**/libsttp.so")).parent
         self.env = {**os.environ, "PATH": f"{path / 'bin'}:{os.environ['PATH']}",
                     "PKG_CONFIG_PATH": str(libraries / "pkgconfig"),
