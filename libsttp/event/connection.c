@@ -22,6 +22,7 @@
 
 enum {
     LINGER_READS_PER_RUN = 16,
+    SPARE_INPUT = 64,    /* bytes */
     TAKEN_IN_TIME = 4096 /* bytes that a peer has to take within the send timeout */
 };
 
@@ -54,28 +55,44 @@ bool sttp__connection_is_unfinished(const struct sttp__connection *connection)
 
 /* ---- receive ---- */
 
-/* Room for a read: less than one line is left over where it is needed, so moving that is cheap. */
-static bool make_room(struct sttp__connection *connection)
+/* A chunk with room for a read behind where the `size` bytes of an unfinished line go. They stay
+ * where they are for now, unless that is a large chunk already. NULL where memory is out. */
+static struct sttp__chunk *make_room(struct sttp__connection *connection, size_t size)
 {
-    struct sttp__pool *pool = &connection->worker->pool;
-    struct sttp__chunk *left = connection->input;
-    struct sttp__chunk *input = left;
-    if (left == NULL || left->capacity < STTP__CHUNK_CAPACITY)
-        input = sttp__pool_take(pool);
-    if (input == NULL)
-        return false;
-    size_t size = sttp__unparsed(connection);
-    if (size > 0)
-        memmove(input->data, left->data + left->start, size);
-    input->start = 0;
-    input->end = size;
-    connection->input = input;
-    if (left != input)
-        sttp__pool_give(pool, left);
-    return true;
+    struct sttp__chunk *kept = connection->input;
+    if (kept == NULL || kept->capacity < STTP__CHUNK_CAPACITY)
+        return sttp__pool_take(&connection->worker->pool);
+    memmove(kept->data, kept->data + kept->start, size);
+    kept->start = 0;
+    kept->end = size;
+    return kept;
 }
 
-/* Whoever sends a part of a line and then waits shall not hold a whole chunk by it. */
+/* Takes in `received` bytes that are in `room`. Few go to the unfinished line: so a sender of
+ * single bytes does not have its line moved for each. Else the line goes before them. */
+static void take_bytes(struct sttp__connection *connection, struct sttp__chunk *room, size_t size,
+                       size_t received)
+{
+    struct sttp__pool *pool = &connection->worker->pool;
+    struct sttp__chunk *kept = connection->input;
+    if (kept == room) {
+        room->end += received;
+    } else if (kept != NULL && received <= kept->capacity - kept->end) {
+        memcpy(kept->data + kept->end, room->data + size, received);
+        kept->end += received;
+        sttp__pool_give(pool, room);
+    } else {
+        if (kept != NULL)
+            memcpy(room->data, kept->data + kept->start, size);
+        room->end = size + received;
+        connection->input = room;
+        sttp__pool_give(pool, kept);
+    }
+}
+
+/* Whoever sends a part of a line and then waits shall not hold a whole chunk by it. Room for half
+ * as many bytes again makes moving cost a share of what was received, however small the parts are.
+ */
 static void shrink_input(struct sttp__connection *connection)
 {
     struct sttp__pool *pool = &connection->worker->pool;
@@ -87,7 +104,7 @@ static void shrink_input(struct sttp__connection *connection)
     }
     if (!connection->hungry || input->capacity < STTP__CHUNK_CAPACITY)
         return;
-    struct sttp__chunk *small = sttp__chunk_create(pool->allocator, size);
+    struct sttp__chunk *small = sttp__chunk_create(pool->allocator, size + size / 2 + SPARE_INPUT);
     if (small == NULL)
         return;
     memcpy(small->data, input->data + input->start, size);
@@ -98,26 +115,28 @@ static void shrink_input(struct sttp__connection *connection)
 
 static void receive(struct sttp__connection *connection)
 {
-    if (!make_room(connection)) {
+    size_t size = sttp__unparsed(connection);
+    struct sttp__chunk *input = make_room(connection, size);
+    if (input == NULL) {
         sttp__connection_fail(connection, STTP_CLOSE_MEMORY, ENOMEM);
         return;
     }
-    struct sttp__chunk *input = connection->input;
-    size_t room = input->capacity - input->end;
+    size_t room = input->capacity - size;
     if (connection->stopping && room > (size_t)connection->last_bytes)
         room = (size_t)connection->last_bytes;
-    ssize_t received = recv(socket_of(connection), input->data + input->end, room, 0);
+    ssize_t received = recv(socket_of(connection), input->data + size, room, 0);
+    int error = errno;
+    take_bytes(connection, input, size, received > 0 ? (size_t)received : 0);
     if (received > 0) {
-        input->end += (size_t)received;
         connection->hungry = false;
         if (connection->stopping)
             connection->last_bytes -= (int)received;
     } else if (received == 0) {
         connection->end_of_file = true;
-    } else if (errno == EAGAIN || errno == EINTR) {
+    } else if (error == EAGAIN || error == EINTR) {
         connection->last_bytes = 0;
     } else {
-        sttp__connection_fail(connection, STTP_CLOSE_RESET, errno);
+        sttp__connection_fail(connection, STTP_CLOSE_RESET, error);
     }
 }
 

@@ -267,11 +267,13 @@ static void release_memory(void *memory, void *context)
 static const sttp_allocator failing = {allocate_or_fail, reallocate_or_fail, release_memory, NULL};
 
 static atomic_size_t in_use; /* bytes */
+static atomic_uint allocations;
 
 static void *allocate_counted(size_t size, void *context)
 {
     (void)context;
     void *memory = malloc(size);
+    atomic_fetch_add(&allocations, 1);
     atomic_fetch_add(&in_use, malloc_usable_size(memory));
     return memory;
 }
@@ -292,12 +294,13 @@ static void release_counted(void *memory, void *context)
     free(memory);
 }
 
+static const sttp_allocator counting = {allocate_counted, reallocate_counted, release_counted,
+                                        NULL};
+
 /* A connection that waits holds no buffers, even where a part of a request has come. */
 START_TEST(test_memory_of_a_connection)
 {
     enum { COUNT = 100 };
-    static const sttp_allocator counting = {allocate_counted, reallocate_counted, release_counted,
-                                            NULL};
     struct fixture *fixture = start((sttp_server_options){.allocator = &counting});
     int first = client(fixture);
     round_trip(first);
@@ -321,6 +324,30 @@ START_TEST(test_memory_of_a_connection)
     close(first);
     stop(fixture);
     ck_assert_uint_eq(atomic_load(&in_use), 0);
+}
+END_TEST
+
+/* A line that comes byte by byte is not moved to other memory for each of them. */
+START_TEST(test_single_bytes_are_not_moved_each)
+{
+    enum { SIZE = 4000, MOVES = 20 };
+    struct fixture *fixture = start((sttp_server_options){.allocator = &counting, .workers = 1});
+    int slow = client(fixture), other = client(fixture);
+    char line[SIZE + 1];
+    memset(line, 'a', SIZE);
+    line[SIZE] = '\0';
+    memcpy(line, "LIST /?name=", strlen("LIST /?name="));
+    round_trip(other);
+    unsigned before = atomic_load(&allocations);
+    for (int i = 0; i < SIZE; i++) {
+        send_bytes(slow, line + i, 1);
+        round_trip(other); /* the worker has read the byte */
+    }
+    ck_assert_uint_le(atomic_load(&allocations) - before, MOVES);
+    exchange(slow, "\n", "200 / OK\ntext\n");
+    close(slow);
+    close(other);
+    stop(fixture);
 }
 END_TEST
 
@@ -459,6 +486,7 @@ static Suite *stop_suite(void)
     TCase *memory = tcase_create("memory");
     tcase_set_timeout(memory, 60);
     tcase_add_test(memory, test_memory_of_a_connection);
+    tcase_add_test(memory, test_single_bytes_are_not_moved_each);
     tcase_add_test(memory, test_no_memory_to_start);
     tcase_add_test(memory, test_no_memory_while_serving);
     tcase_add_test(memory, test_no_memory_within_an_answer);
