@@ -2,18 +2,21 @@
 # Installs the Debian packages that the project needs and this machine lacks.
 #   scripts/install-deps.sh build   what building and running needs
 #   scripts/install-deps.sh test    that, and what the tests need
+#   scripts/install-deps.sh bench   what building needs, and what scripts/bench.sh measures with and compares with
 # As root it uses apt-get; else sudo, where that asks nothing. Where neither works it says what is missing and ends with 1.
 set -euo pipefail
 
 build=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libyaml-dev)
 tests=(git g++ check libsubunit-dev clang libclang-rt-14-dev clang-format clang-tidy python3 scdoc
-  netcat-openbsd netcat-traditional telnet liburiparser-dev strace)
+  netcat-openbsd netcat-traditional telnet liburiparser-dev strace valgrind)
+bench=(python3 memcached redis-server redis-tools nginx-light hyperfine strace valgrind)
 
 case "${1:-}" in
 build) wanted=("${build[@]}") ;;
 test) wanted=("${build[@]}" "${tests[@]}") ;;
+bench) wanted=("${build[@]}" "${bench[@]}") ;;
 *)
-  echo "usage: scripts/install-deps.sh build|test" >&2
+  echo "usage: scripts/install-deps.sh build|test|bench" >&2
   exit 2
   ;;
 esac

@@ -1,6 +1,8 @@
 """What the tests of sttp-cli share: running it, and a server for it."""
 
 import contextlib
+import os
+import shlex
 import subprocess
 import threading
 import time
@@ -9,7 +11,8 @@ import unittest
 from harness import BIN, SANITIZER_REPORT, Server, temporary_directory
 from naive_servers import NaiveServer
 
-CLI = str(BIN / "sttp-cli")
+# The beginning of every command. STTP_WRAP_CLI is what sttp-cli is run by, valgrind say.
+CLI = [*shlex.split(os.environ.get("STTP_WRAP_CLI", "")), str(BIN / "sttp-cli")]
 
 
 class Run:
@@ -18,7 +21,7 @@ class Run:
     def __init__(self, *arguments, stdin=None, **options):
         source = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
         started = time.monotonic()
-        done = subprocess.run([CLI, *map(str, arguments)], capture_output="stdout" not in options,
+        done = subprocess.run([*CLI, *map(str, arguments)], capture_output="stdout" not in options,
                               timeout=60, **source, **options)
         self.seconds = time.monotonic() - started
         self.status = done.returncode
@@ -70,7 +73,7 @@ class CliTest(unittest.TestCase):
 
     def start(self, *arguments, **options):
         """A run that goes on beside the test, and is ended should the test get stuck."""
-        run = self.stack.enter_context(subprocess.Popen([CLI, *map(str, arguments)], **options))
+        run = self.stack.enter_context(subprocess.Popen([*CLI, *map(str, arguments)], **options))
         guard = threading.Timer(60, run.kill)
         self.stack.callback(guard.cancel)
         self.stack.callback(run.kill)

@@ -115,7 +115,7 @@ class Contents(CliTest):
     def test_missing_on_a_terminal(self):
         master, slave = pty.openpty()
         with os.fdopen(master), os.fdopen(slave) as terminal:
-            done = subprocess.run([CLI, "create", "/a"], stdin=terminal, capture_output=True,
+            done = subprocess.run([*CLI, "create", "/a"], stdin=terminal, capture_output=True,
                                   timeout=60)
         self.assertEqual(done.returncode, 2)
         self.assertIn(b"contents are missing", done.stderr)

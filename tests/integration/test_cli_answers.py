@@ -343,7 +343,7 @@ class Batches(CliTest):
         with os.fdopen(master) as source:
             with os.fdopen(slave, "wb") as terminal:
                 terminal.write(f"SHOW {path}\nDELETE {path}".encode())
-            done = subprocess.run([CLI, "-a", "127.0.0.1", "-p", str(self.port), "--batch", "-"],
+            done = subprocess.run([*CLI, "-a", "127.0.0.1", "-p", str(self.port), "--batch", "-"],
                                   stdin=source, timeout=60, capture_output=True)
         self.assertIn(b"Input/output error", done.stderr)
         self.assertEqual((done.returncode, done.stdout), (2, f"1\t200 {path} OK\ttext\n".encode()))
@@ -352,7 +352,7 @@ class Batches(CliTest):
     def test_unreadable_input(self):
         directory = os.open(self.directory, os.O_RDONLY)
         self.stack.callback(os.close, directory)
-        done = subprocess.run([CLI, "-a", "127.0.0.1", "-p", str(self.port), "--batch", "-"],
+        done = subprocess.run([*CLI, "-a", "127.0.0.1", "-p", str(self.port), "--batch", "-"],
                               stdin=directory, timeout=60, capture_output=True)
         self.assertIn(b"Is a directory", done.stderr)
         self.assertEqual(done.returncode, 2)

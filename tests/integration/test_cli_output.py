@@ -121,7 +121,7 @@ class Output(CliTest):
     def test_closed_standard_output_is_not_the_socket(self):
         server = self.naive(naive_servers.closes_after_each_answer)
         command = 'exec "$0" "$@" >&-'
-        done = subprocess.run(["/bin/sh", "-c", command, CLI, f"sttp://127.0.0.1:{server.port}/a"],
+        done = subprocess.run(["/bin/sh", "-c", command, *CLI, f"sttp://127.0.0.1:{server.port}/a"],
                               timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"Bad file descriptor", done.stderr)
@@ -136,7 +136,7 @@ class Terminals(CliTest):
         master, slave = pty.openpty()
         with os.fdopen(master, "rb", buffering=0) as reader:
             with os.fdopen(slave, "wb") as terminal:
-                done = subprocess.run([CLI, *arguments], stdin=subprocess.DEVNULL, timeout=60,
+                done = subprocess.run([*CLI, *arguments], stdin=subprocess.DEVNULL, timeout=60,
                                       **{"stdout": subprocess.DEVNULL,
                                          "stderr": subprocess.DEVNULL, stream: terminal})
             received = b""

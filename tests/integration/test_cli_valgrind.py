@@ -1,0 +1,47 @@
+"""The tests of sttp-cli again, with each of its runs under valgrind: all of them with STTP_FULL; else
+one of each kind, since valgrind takes a second to start."""
+
+import os
+import shlex
+import sys
+import unittest
+
+import harness
+
+ALL = ["test_cli", "test_cli_answers", "test_cli_output"]
+ONE_OF_EACH = [
+    "test_cli.Actions.test_life_of_a_text",
+    "test_cli.Addresses.test_one_refuses_one_hangs_one_serves",
+    "test_cli.Addresses.test_unresolvable",
+    "test_cli_answers.Answers.test_server_answers_byte_by_byte",
+    "test_cli_answers.Answers.test_retry_gives_up",
+    "test_cli_answers.Batches.test_lines_that_cannot_be_sent",
+    "test_cli_answers.Batches.test_input_that_fails_within_a_line",
+    "test_cli_output.Output.test_file",
+    "test_cli_output.Output.test_signal_leaves_no_temporary_file",
+    "test_cli_output.Json.test_hostile_texts",
+]
+ERROR_STATUS = 99
+# What is still reachable is no leak: a signal ends a run where it stands.
+LEAKS = "definite,indirect,possible"
+VALGRIND = ["valgrind", "--quiet", f"--error-exitcode={ERROR_STATUS}", "--leak-check=full",
+            f"--show-leak-kinds={LEAKS}", f"--errors-for-leak-kinds={LEAKS}"]
+
+
+def run_all(directory):
+    """Whether all tests pass and valgrind has reported nothing. A report goes into a file of its
+    own, so that it is seen whatever becomes of the status, and the messages stay what they are."""
+    os.environ["STTP_WRAP_CLI"] = shlex.join([*VALGRIND, f"--log-file={directory}/%p"])
+    tests = unittest.defaultTestLoader.loadTestsFromNames(
+        sys.argv[1:] or (ALL if harness.FULL else ONE_OF_EACH))
+    result = unittest.TextTestRunner().run(tests)
+    reports = [path.read_text(errors="replace") for path in sorted(directory.iterdir())]
+    found = [report for report in reports if report]
+    print(f"{len(reports)} runs of sttp-cli, {len(found)} reports", *found, sep="\n")
+    return result.wasSuccessful() and reports and not found
+
+
+if __name__ == "__main__":
+    with harness.temporary_directory() as scratch:
+        scratch.chmod(0o777)  # some run as another user
+        sys.exit(0 if run_all(scratch) else 1)
