@@ -19,9 +19,9 @@ from syscalls import Conversations, Traced
 
 SEED = int(os.environ.get("STTP_SEED") or random.randrange(2**32))
 CLIENTS = 8
-ROUNDS = 12 if FULL else 3
-STATES_EACH = 64 if FULL else 16  # of one moment
-STARTED = 4000 if FULL else 60    # states on which a server is started
+ROUNDS = 4 if FULL else 3
+STATES_EACH = 32 if FULL else 16  # of one moment
+STARTED = 4000 if FULL else 40    # states on which a server is started
 
 # So that changes overlap as they do on a slow disk: every third sync of a thread takes some
 # milliseconds more. Of a CREATE that makes a directory it is the one above that.
