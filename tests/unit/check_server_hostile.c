@@ -106,15 +106,17 @@ static int staller(struct fixture *fixture)
 /* However many connections take nothing: what is kept for all of them is bounded. */
 static void check_unsent_total(unsigned workers)
 {
-    enum { COUNT = 60, TOTAL = 8 * BIG, OVER = 3 * BIG };
+    enum { COUNT = 40, TOTAL = 8 * BIG, OVER = 3 * BIG };
     struct fixture *fixture = start((sttp_server_options){
         .allocator = &counting, .max_unsent_total = TOTAL, .workers = workers});
     atomic_store(&most_in_use, 0);
     int fds[COUNT];
-    for (int i = 0; i < COUNT; i++)
-        fds[i] = staller(fixture);
-    wait_reason(fixture, STTP_CLOSE_UNSENT, COUNT / 4);
     int other = client(fixture);
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = staller(fixture);
+        round_trip(other);
+    }
+    wait_reason(fixture, STTP_CLOSE_UNSENT, COUNT / 8);
     for (int i = 0; i < 100; i++)
         round_trip(other);
     ck_assert_uint_lt(atomic_load(&most_in_use), TOTAL + workers * OVER);
@@ -188,7 +190,7 @@ END_TEST
 /* Who takes its bytes outlives those who take nothing, though it keeps more than each of them. */
 START_TEST(test_reader_outlives_stallers)
 {
-    enum { COUNT = 40, LATER = 4, PIECES = 20 };
+    enum { COUNT = 40, LATER = 1, PIECES = 20 };
     struct fixture *fixture =
         start((sttp_server_options){.max_unsent_total = 12 * BIG, .max_unsent = 4 * BIG});
     int fds[COUNT + LATER];
@@ -201,7 +203,7 @@ START_TEST(test_reader_outlives_stallers)
         round_trip(other);
     }
     close(other);
-    poll(NULL, 0, 300); /* for which they have taken nothing by now */
+    poll(NULL, 0, 1000); /* for which they have taken nothing by now */
     int reader = slow_client(fixture);
     ask_for_big(reader, 20);
     for (int i = 0; i < LATER; i++) {
