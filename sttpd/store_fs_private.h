@@ -103,6 +103,10 @@ bool fs_is_absent(int error);
 /* What to say of a directory that was to be opened as the parent of a target. */
 store_result fs_no_parent(int error);
 
+/* Whether something is there that is neither a file nor a directory: a device may fail to open in
+ * any way. errno stays. */
+bool fs_is_special(const struct fs_root *root, int base, const char *path);
+
 /* Why `path` could not be opened as a file (or, for `directory`, as a directory), given the errno
  * of that. */
 store_result fs_explain(const struct fs_root *root, const struct fs_path *path, bool directory,

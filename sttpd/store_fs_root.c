@@ -206,11 +206,23 @@ static store_result explain_absent(const struct fs_root *root, const struct fs_p
     return STORE_NOT_FOUND;
 }
 
+bool fs_is_special(const struct fs_root *root, int base, const char *path)
+{
+    struct stat status;
+    int error = errno;
+    int fd = fs_open(root, base, path, O_PATH);
+    bool special =
+        fd != -1 && fstat(fd, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+    fs_close(fd);
+    errno = error;
+    return special;
+}
+
 store_result fs_explain(const struct fs_root *root, const struct fs_path *path, bool directory,
                         int error)
 {
     if (!fs_is_absent(error) && error != EACCES && error != EPERM)
-        return fs_result(error);
+        return fs_is_special(root, root->fd, path->text) ? STORE_NOT_FOUND : fs_result(error);
     int fd = fs_open(root, root->fd, path->text, O_PATH);
     if (fd == -1)
         return fs_is_absent(errno) ? explain_absent(root, path) : fs_result(errno);

@@ -10,6 +10,9 @@
 
 enum { OPEN_TEXT = O_RDONLY | O_NONBLOCK | O_NOCTTY };
 
+/* To read a file that somebody changes all the time. */
+enum { MAX_TRIES = 16 };
+
 /* What an open descriptor is, as the target of SHOW. */
 static store_result check_kind(int fd, struct stat *status)
 {
@@ -28,28 +31,79 @@ static store_result check_text(const char *buffer, size_t size, sttp_slice *text
     return sttp_check_text(*text, NULL) == STTP_OK ? STORE_DONE : STORE_INVALID_TEXT;
 }
 
+/* A file may be written into while it is read, and even one read may put together parts of two
+ * texts, if it asks for more than there was. One that asks for a byte more than the file has, and
+ * gets no more than the file has, is one state of it. So is all that is too long anyway. */
+static size_t room_for(off_t size)
+{
+    return size < FS_TEXT_ROOM ? (size_t)size + 1 : FS_TEXT_ROOM;
+}
+
+static bool is_one_state(ssize_t got, off_t size)
+{
+    return got == size || got == FS_TEXT_ROOM;
+}
+
+static ssize_t read_some(int fd, char *buffer, size_t room)
+{
+    ssize_t got;
+    do
+        got = read(fd, buffer, room);
+    while (got == -1 && errno == EINTR);
+    return got;
+}
+
+static bool is_unchanged(const struct stat *a, const struct stat *b)
+{
+    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* For file systems that give less at once than there is, or do not know how much that is. */
+static store_result read_in_parts(int fd, const struct stat *before, char *buffer, sttp_slice *text)
+{
+    struct stat after;
+    size_t size = 0;
+    ssize_t got;
+    while ((got = read_some(fd, buffer + size, FS_TEXT_ROOM - size)) > 0)
+        size += (size_t)got;
+    if (got == -1 || fstat(fd, &after) == -1)
+        return fs_result(errno);
+    if (is_unchanged(before, &after))
+        return check_text(buffer, size, text);
+    errno = EAGAIN;
+    return STORE_IO;
+}
+
+static store_result read_file(int fd, struct stat *status, char *buffer, sttp_slice *text)
+{
+    for (int tries = 0; tries < MAX_TRIES; tries++) {
+        ssize_t got = read_some(fd, buffer, room_for(status->st_size));
+        if (got == -1)
+            return fs_result(errno);
+        if (is_one_state(got, status->st_size))
+            return check_text(buffer, (size_t)got, text);
+        if (lseek(fd, 0, SEEK_SET) == -1 || fstat(fd, status) == -1)
+            return fs_result(errno);
+    }
+    return read_in_parts(fd, status, buffer, text);
+}
+
 static store_result read_descriptor(int fd, char *buffer, sttp_slice *text)
 {
     struct stat status;
     store_result result = check_kind(fd, &status);
-    if (result != STORE_DONE)
-        return result;
-    size_t size = 0;
-    ssize_t got;
-    do {
-        got = read(fd, buffer + size, FS_TEXT_ROOM - size);
-        if (got > 0)
-            size += (size_t)got;
-    } while ((got > 0 && size < FS_TEXT_ROOM) || (got == -1 && errno == EINTR));
-    return got == -1 ? fs_result(errno) : check_text(buffer, size, text);
+    return result == STORE_DONE ? read_file(fd, &status, buffer, text) : result;
 }
 
 store_result fs_read_text(const struct fs_root *root, int base, const char *name, char *buffer,
                           sttp_slice *text)
 {
     int fd = fs_open(root, base, name, OPEN_TEXT);
+    if (fd == -1 && (fs_is_absent(errno) || fs_is_special(root, base, name)))
+        return STORE_NOT_FOUND;
     if (fd == -1)
-        return fs_is_absent(errno) ? STORE_NOT_FOUND : fs_result(errno);
+        return fs_result(errno);
     store_result result = read_descriptor(fd, buffer, text);
     fs_close(fd);
     return result;
@@ -84,10 +138,10 @@ static bool read_now(int fd, char *buffer, sttp_slice *text, store_result *resul
     *result = check_kind(fd, &status);
     if (*result != STORE_DONE)
         return *result == STORE_IS_DIRECTORY || *result == STORE_NOT_FOUND;
-    struct iovec room = {buffer, FS_TEXT_ROOM};
+    struct iovec room = {buffer, room_for(status.st_size)};
     ssize_t got = preadv2(fd, &room, 1, 0, RWF_NOWAIT);
-    /* A short read may mean that the rest is not in memory. */
-    if (got == -1 || (got < FS_TEXT_ROOM && got != status.st_size))
+    /* A short read may also mean that the rest is not in memory. */
+    if (!is_one_state(got, status.st_size))
         return false;
     *result = check_text(buffer, (size_t)got, text);
     return true;

@@ -265,12 +265,11 @@ START_TEST(swapped_links)
     ((struct store_fs *)fixture.store)->durability = STORE_DURABILITY_NONE;
     atomic_store(&swapping, true);
     ck_assert_int_eq(pthread_create(&swapper, NULL, swap, NULL), 0);
-    for (int round = 0; round < 100; round++)
+    /* On a busy machine one of the threads may rest for that long. */
+    for (int round = 0; round < 100 || shown_in_swap == 0 || atomic_load(&swaps) <= 100; round++)
         use_swapped(round);
     atomic_store(&swapping, false);
     ck_assert_int_eq(pthread_join(swapper, NULL), 0);
-    ck_assert_int_gt(atomic_load(&swaps), 100);
-    ck_assert_int_gt(shown_in_swap, 0);
     ck_assert_int_eq(secrets, 0);
     int entries = -2;
     DIR *outside = opendir(place("/outside"));
