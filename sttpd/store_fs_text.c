@@ -33,7 +33,8 @@ static store_result check_text(const char *buffer, size_t size, sttp_slice *text
 
 /* A file may be written into while it is read, and even one read may put together parts of two
  * texts, if it asks for more than there was. One that asks for a byte more than the file has, and
- * gets no more than the file has, is one state of it. So is all that is too long anyway. */
+ * gets no more than the file has, is one state of it, unless the file has changed since its size
+ * was asked for. So is all that is too long anyway. */
 static size_t room_for(off_t size)
 {
     return size < FS_TEXT_ROOM ? (size_t)size + 1 : FS_TEXT_ROOM;
@@ -78,12 +79,13 @@ static store_result read_in_parts(int fd, const struct stat *before, char *buffe
 static store_result read_file(int fd, struct stat *status, char *buffer, sttp_slice *text)
 {
     for (int tries = 0; tries < MAX_TRIES; tries++) {
-        ssize_t got = read_some(fd, buffer, room_for(status->st_size));
-        if (got == -1)
+        struct stat before = *status;
+        ssize_t got = read_some(fd, buffer, room_for(before.st_size));
+        if (got == -1 || fstat(fd, status) == -1)
             return fs_result(errno);
-        if (is_one_state(got, status->st_size))
+        if (is_one_state(got, before.st_size) && is_unchanged(&before, status))
             return check_text(buffer, (size_t)got, text);
-        if (lseek(fd, 0, SEEK_SET) == -1 || fstat(fd, status) == -1)
+        if (lseek(fd, 0, SEEK_SET) == -1)
             return fs_result(errno);
     }
     return read_in_parts(fd, status, buffer, text);

@@ -4,7 +4,6 @@
 import contextlib
 import os
 import re
-import socket
 import sys
 import time
 
@@ -87,48 +86,6 @@ def test_texts_put_by_hand():
             path = b"/" + name.encode()
             assert lines_of(server, b"DELETE " + path, b"SHOW " + path) == \
                 [b"600 %s DELETED" % path, b"400 %s NOT FOUND" % path]
-
-
-def make_odd_things(docroot, outside):
-    """What is neither a regular file nor a directory, by its name."""
-    (outside / "secret").write_text("secret")
-    (outside / "folder").mkdir()
-    (docroot / "inside").mkdir()
-    (docroot / "inside" / "real").write_text("real")
-    (docroot / "to-file").symlink_to(outside / "secret")
-    (docroot / "to-folder").symlink_to(outside)
-    (docroot / "to-inside").symlink_to("inside")
-    (docroot / "to-nothing").symlink_to("nothing")
-    (docroot / "to-itself").symlink_to("to-itself")
-    (docroot / "to-above").symlink_to("..")
-    os.mkfifo(docroot / "fifo")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(docroot / "sock"))
-    return [b"to-file", b"to-folder", b"to-inside", b"to-nothing", b"to-itself", b"to-above",
-            b"fifo", b"sock"]
-
-
-def test_links_and_special_files():
-    with temporary_directory() as outside, Server() as server:
-        odd = make_odd_things(server.docroot, outside)
-        for name in odd:
-            path = b"/" + name
-            for request in (b"SHOW %s", b"UPDATE %s x", b"DELETE %s", b"LIST %s"):
-                assert status_of(server, request % path) == (400, path), request % path
-            for request in (b"DELETE %s/", b"LIST %s/"):
-                assert status_of(server, request % path) == (400, path + b"/"), request % path
-            assert status_of(server, b"CREATE %s x" % path) == (300, path), path
-            for request in (b"SHOW %s/secret", b"UPDATE %s/secret x", b"DELETE %s/secret",
-                            b"LIST %s/folder", b"DELETE %s/folder/"):
-                assert status_of(server, request % path) == (410, path + b"/"), request % path
-            assert status_of(server, b"CREATE %s/new x" % path) == (510, path + b"/"), path
-            assert os.path.lexists(server.docroot / name.decode()), f"{name} is gone"
-        assert names_of(server, b"LIST /") == [b"inside/"]
-        assert names_of(server, b"LIST /?recursive=1") == [b"inside/", b"inside/real"]
-        assert names_of(server, b"LIST /?recursive=1&q=secret") == []
-        assert (outside / "secret").read_text() == "secret"
-        assert sorted(path.name for path in outside.iterdir()) == ["folder", "secret"]
-        assert status_of(server, b"SHOW /inside/real") == (200, b"/inside/real")
 
 
 def test_names_put_by_hand():
