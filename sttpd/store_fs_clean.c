@@ -96,7 +96,8 @@ static int remove_directory(const struct fs_root *root, int base, struct climb *
     return error;
 }
 
-int fs_remove_tree(const struct fs_root *root, int base, const char *name)
+/* Removes a directory with all that is in it. */
+static int remove_tree(const struct fs_root *root, int base, const char *name)
 {
     struct climb climb = {.size = 0};
     int error = climb_down(&climb, name) ? 0 : ENAMETOOLONG;
@@ -120,7 +121,7 @@ static void note(struct fs_leftovers *leftovers, int error)
 static int remove_leftover(const struct fs_root *root, int base, const char *name, mode_t type)
 {
     if (S_ISDIR(type))
-        return fs_remove_tree(root, base, name);
+        return remove_tree(root, base, name);
     return unlinkat(base, name, 0) == 0 ? 0 : errno;
 }
 

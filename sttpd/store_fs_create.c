@@ -227,10 +227,21 @@ static void close_spare(const int spare[SPARE])
         fs_close(spare[i]);
 }
 
+/* From the file up, by the path that build_tree has made: to read the directories would take
+ * memory, and what stays behind in a directory keeps it from being deleted. */
 static void remove_tree(struct creation *creation, const char *reserved)
 {
-    int error = errno;
-    fs_remove_tree(&creation->fs->root, creation->base, reserved);
+    int error = errno, flags = 0;
+    char path[FS_RESERVED_NAME + STTP_MAX_PATH];
+    snprintf(path, sizeof path, "%s%s", reserved, strchr(creation->rest, '/'));
+    for (char *slash; (slash = strrchr(path, '/')) != NULL; flags = AT_REMOVEDIR) {
+        *slash = '\0';
+        int above = fs_open(&creation->fs->root, creation->base, path, O_PATH | O_DIRECTORY);
+        if (above != -1)
+            unlinkat(above, slash + 1, flags);
+        fs_close(above);
+    }
+    unlinkat(creation->base, reserved, AT_REMOVEDIR);
     errno = error;
 }
 

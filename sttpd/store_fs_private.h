@@ -92,8 +92,8 @@ int fs_open_cached(const struct fs_root *root, const char *path, int flags);
 /* What an errno means where nothing more is known of it. */
 store_result fs_result(int error);
 
-/* The same of the step that makes a change visible: a failure of the device, or of a server behind
- * the file system, does not say whether it was done. */
+/* The same of the step that makes a change visible: where it was not the kernel or the file system
+ * that refused it, nobody knows whether it was done. */
 store_result fs_step_result(int error);
 
 /* Whether an open failed because there is nothing of that kind: neither want of permission nor a
@@ -215,9 +215,6 @@ void fs_reading_end(struct store_fs *fs, struct fs_reading *reading);
 store_result fs_list(struct store_fs *fs, store_operation *operation);
 
 /* ---- store_fs_clean.c: what was left unfinished ---- */
-
-/* Removes a directory of a reserved name with all that is in it. 0, or an errno. */
-int fs_remove_tree(const struct fs_root *root, int base, const char *name);
 
 struct fs_leftovers {
     unsigned removed;

@@ -261,6 +261,20 @@ def test_what_cannot_be_cleared_up():
             assert tree(docroot) == (texts, [])
 
 
+def test_nothing_is_left_over_where_directories_cannot_be_read():
+    """What a CREATE leaves in a directory would keep it from being deleted."""
+    case = Case("CREATE {}/e/x/y/n new")
+    with bench_of() as bench:
+        directory = bench.prepare()
+        with bench.faults.armed("fdopendir", errno.ENOMEM, times=EVER), \
+                bench.faults.armed("write", errno.ENOSPC):
+            refusal, = bench.ask(case, directory)
+        assert REFUSED.fullmatch(refusal).group(2) == REASONS[errno.ENOSPC], refusal
+        assert tree(directory) == (BEFORE, [])
+        path = f"/{directory.name}/e/".encode()
+        assert lines_of(bench.server, b"DELETE " + path) == [b"600 %s DELETED" % path]
+
+
 def test_each_call_is_done_and_fails():
     with bench_of() as bench:
         each_call(bench, lambda _: [errno.EIO], calls=AFTER, after=True)
