@@ -5,9 +5,6 @@
  *             \-- path_queue: may it run? no: waits there <--.
  *                  \-- pool: a thread runs it --> complete --> leaves its path: others may run
  *
- * A LIST may go through any number of files. Listings have a pool of their own, so that they hold
- * up each other and nothing else.
- *
  * An operation completes before it leaves its path, so completions of one path come in the order of
  * what they tell. */
 #include "sttpd/store_fs.h"
@@ -179,28 +176,36 @@ static bool open_root(struct store_fs *fs, const char *docroot, char *error, siz
     return false;
 }
 
-static void clean(struct store_fs *fs, const char *docroot, char *error, size_t capacity)
-{
-    struct fs_leftovers leftovers;
-    fs_remove_leftovers(&fs->root, &leftovers);
-    if (leftovers.failures > 0)
-        snprintf(error, capacity,
-                 "document root %s: %u places could not be searched for unfinished changes or "
-                 "cleared of them: %s",
-                 docroot, leftovers.failures, strerror(leftovers.error));
-}
-
 /* A server that was killed leaves changes that can be seen and that nobody has synced. Who is shown
- * one of them, or puts a file into a directory that was one, must not lose it with a power cut. */
-static bool sync_root(struct store_fs *fs, const char *docroot, char *error, size_t capacity)
+ * one of them, or puts a file into a directory that was one, must not lose it with a power cut.
+ *
+ * The kernel tells here, once, of a write that failed on this file system since anybody asked,
+ * whoever made it. Directories are tried again by the next sync (see store_fs_sync.c), so the
+ * second answer counts. To refuse to start would help nobody: a server that runs goes on, too. */
+static void sync_root(struct store_fs *fs, const char *docroot, char *warning, size_t capacity)
 {
     if (fs->durability == STORE_DURABILITY_NONE || syncfs(fs->root.fd) == 0)
-        return true;
-    snprintf(error, capacity,
-             "document root %s: what is there cannot be synced: %s; see whether its file system "
-             "works",
-             docroot, strerror(errno));
-    return false;
+        return;
+    int failure = errno;
+    bool is_synced = syncfs(fs->root.fd) == 0;
+    atomic_store(&fs->unsure, !is_synced);
+    snprintf(warning, capacity, "document root %s: %s: %s; see whether its file system works",
+             docroot,
+             is_synced ? "writes to its file system had failed"
+                       : "what is there cannot be synced, a power cut may take some of it back",
+             strerror(failure));
+}
+
+static void clean(struct store_fs *fs, const char *docroot, char *warning, size_t capacity)
+{
+    struct fs_leftovers leftovers;
+    size_t used = strnlen(warning, capacity);
+    fs_remove_leftovers(&fs->root, &leftovers);
+    if (leftovers.failures > 0)
+        snprintf(warning + used, capacity - used,
+                 "%sdocument root %s: %u places could not be searched for unfinished changes or "
+                 "cleared of them: %s",
+                 used > 0 ? "; " : "", docroot, leftovers.failures, strerror(leftovers.error));
 }
 
 /* False with one line about it. */
@@ -245,12 +250,12 @@ bool store_fs_open(const struct store_fs_settings *settings, store **opened, cha
     pthread_mutex_init(&fs->steps_lock, NULL);
     pthread_mutex_init(&fs->replacing_lock, NULL);
     if (!open_root(fs, settings->docroot, error, capacity) ||
-        !sync_root(fs, settings->docroot, error, capacity) || !start(fs, settings, error, capacity))
-        goto failed;
+        !start(fs, settings, error, capacity)) {
+        destroy(fs);
+        return false;
+    }
+    sync_root(fs, settings->docroot, error, capacity);
     clean(fs, settings->docroot, error, capacity);
     *opened = &fs->base;
     return true;
-failed:
-    destroy(fs);
-    return false;
 }

@@ -11,9 +11,10 @@
 /* What an acknowledged change has survived when its answer leaves. */
 enum store_durability {
     STORE_DURABILITY_ALWAYS = 0, /* the file and its directory are on disk */
-    STORE_DURABILITY_INTERVAL,   /* a crash of the server. Once a second all is written to disk: a
-                                    crash of the machine may lose or empty what changed since. A
-                                    failure of that is told by the next change, which fails */
+    STORE_DURABILITY_INTERVAL,   /* a crash of the server. Once a second the root's file system is
+                                    synced: a crash of the machine may lose or empty what changed
+                                    since. A failure of that is told by the next change, which
+                                    fails */
     STORE_DURABILITY_NONE        /* a crash of the server; the kernel writes when it likes */
 };
 
@@ -33,12 +34,12 @@ struct store_fs_settings {
 
 /* Opens the store: locks the document root against a second server, and removes what a server that
  * died left unfinished in it, which is everything whose name begins with STTP_RESERVED_PREFIX. What
- * it left visible and not yet on disk is synced, with all of the file system, but for
- * STORE_DURABILITY_NONE.
+ * it left visible and not yet on disk is synced, with all of the file system (not with others that
+ * are mounted below), but for STORE_DURABILITY_NONE.
  *
  * On false, `error` is one line for the operator, ended by a zero byte, that says why the document
  * root cannot be used and what to do. On true it is empty, or a warning of the same form: parts of
- * the document root could not be searched or cleared of what was left.
+ * the document root could not be synced, searched or cleared of what was left.
  *
  * A document root that may be read and not written is fine: changes get their error. Call
  * `store->close` after the last operation. */

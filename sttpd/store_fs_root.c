@@ -177,9 +177,18 @@ store_result fs_result(int error)
     }
 }
 
+/* What is left behind these comes from a device or from a server behind the file system: EIO,
+ * ETIMEDOUT, ECONNABORTED where a FUSE server died, ... */
+static bool is_refusal(int error)
+{
+    return fs_is_absent(error) || error == EEXIST || error == ENOTEMPTY || error == EISDIR ||
+           error == EBUSY || error == EINVAL || error == EMLINK || error == EOPNOTSUPP;
+}
+
 store_result fs_step_result(int error)
 {
-    return error == EIO || error == ETIMEDOUT ? STORE_OUTCOME_UNKNOWN : fs_result(error);
+    store_result result = fs_result(error);
+    return result == STORE_IO && !is_refusal(error) ? STORE_OUTCOME_UNKNOWN : result;
 }
 
 /* ELOOP: a link. ENXIO, ENODEV: a socket, or a device that nobody drives. EXDEV: it would lead out.

@@ -86,6 +86,8 @@ static bool any_step(struct store_fs *fs, const struct fs_path *directory,
 
 store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
 {
+    if (fs->durability != STORE_DURABILITY_ALWAYS)
+        return STORE_DONE;
     /* In this order: one that is no longer in the making may have failed. */
     if (!any_step(fs, directory, makes) && !atomic_load(&fs->unsure))
         return STORE_DONE;
@@ -104,7 +106,8 @@ store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
 
 store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd)
 {
-    if (!any_step(fs, directory, changes) || fs_sync(fs, fd) == 0)
+    if (fs->durability != STORE_DURABILITY_ALWAYS || !any_step(fs, directory, changes) ||
+        fs_sync(fs, fd) == 0)
         return STORE_DONE;
     return fs_result(errno);
 }

@@ -1,141 +1,5 @@
-/* What the file system store makes durable, and in which order. The system calls that matter are
- * defined here, in front of those of the C library: they note what was done, and fail or wait where
- * a test wants it. */
-#include <errno.h>
-#include <semaphore.h>
-#include <stdatomic.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <time.h>
-
-#include "store_support.h"
-
-static pthread_mutex_t noting = PTHREAD_MUTEX_INITIALIZER;
-static char events[4096];
-static atomic_int fail_at;         /* the fsync that fails, counted from 1; 0: none */
-static int failure = EIO;          /* its errno */
-static atomic_bool became_visible; /* before it failed */
-static atomic_bool fail_step;      /* the next visible step fails */
-static atomic_bool step_is_done;   /* nevertheless */
-static atomic_bool hold_root;      /* the next fsync of the document root waits for the gate */
-static sem_t held, gate;
-
-/* A file or directory below the document root, with a reserved name as "new". */
-static void describe(int directory, const char *name, char *text, size_t size)
-{
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
-    ssize_t length = readlink(link, path, sizeof path - 256);
-    path[length < 0 ? 0 : length] = '\0';
-    if (name != NULL)
-        snprintf(path + strlen(path), 256, "/%.200s", name);
-    const char *below = path + strlen(fixture.docroot);
-    const char *reserved = strstr(below, ".sttp-");
-    if (reserved == NULL)
-        snprintf(text, size, "%s", *below == '\0' ? "/" : below);
-    else
-        snprintf(text, size, "%.*snew%s", (int)(reserved - below), below,
-                 reserved + strcspn(reserved, "/"));
-}
-
-static void note(const char *event, int directory, const char *name)
-{
-    char what[1024];
-    describe(directory, name, what, sizeof what);
-    pthread_mutex_lock(&noting);
-    size_t used = strlen(events);
-    snprintf(events + used, sizeof events - used, "%s%s %s", used == 0 ? "" : ", ", event, what);
-    pthread_mutex_unlock(&noting);
-}
-
-static void forget_events(int fail)
-{
-    pthread_mutex_lock(&noting);
-    events[0] = '\0';
-    pthread_mutex_unlock(&noting);
-    atomic_store(&fail_at, fail);
-    atomic_store(&became_visible, false);
-}
-
-int fsync(int fd)
-{
-    char what[1024];
-    describe(fd, NULL, what, sizeof what);
-    if (strcmp(what, "/") == 0 && atomic_exchange(&hold_root, false)) {
-        sem_post(&held);
-        sem_wait(&gate);
-    }
-    note("sync", fd, NULL);
-    if (atomic_load(&fail_at) > 0 && atomic_fetch_sub(&fail_at, 1) == 1) {
-        errno = failure;
-        return -1;
-    }
-    return (int)syscall(SYS_fsync, fd);
-}
-
-/* Whether a visible step that fails is not even done. */
-static bool prevents(const char *name)
-{
-    return strncmp(name, ".sttp-", 6) != 0 && atomic_load(&fail_step) &&
-           !atomic_load(&step_is_done);
-}
-
-static int note_change(long done, const char *event, int directory, const char *name)
-{
-    if (strncmp(name, ".sttp-", 6) != 0 && atomic_exchange(&fail_step, false)) {
-        errno = EIO;
-        return -1;
-    }
-    if (done == 0) {
-        note(event, directory, name);
-        if (strncmp(name, ".sttp-", 6) != 0 && atomic_load(&fail_at) > 0)
-            atomic_store(&became_visible, true);
-    }
-    return (int)done;
-}
-
-/* Until then nothing can be made in any directory, as in one that is being removed. */
-static _Atomic time_t dead_until; /* milliseconds of CLOCK_MONOTONIC */
-
-static time_t milliseconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-int mkdirat(int directory, const char *name, mode_t mode)
-{
-    if (milliseconds_now() < atomic_load(&dead_until)) {
-        errno = ENOENT;
-        return -1;
-    }
-    return (int)syscall(SYS_mkdirat, directory, name, mode);
-}
-
-int renameat2(int from, const char *old, int to, const char *new, unsigned flags)
-{
-    return note_change(prevents(new) ? -1 : syscall(SYS_renameat2, from, old, to, new, flags),
-                       "show", to, new);
-}
-
-int renameat(int from, const char *old, int to, const char *new)
-{
-    return note_change(prevents(new) ? -1 : syscall(SYS_renameat2, from, old, to, new, 0), "show",
-                       to, new);
-}
-
-int linkat(int from, const char *old, int to, const char *new, int flags)
-{
-    return note_change(prevents(new) ? -1 : syscall(SYS_linkat, from, old, to, new, flags), "show",
-                       to, new);
-}
-
-int unlinkat(int directory, const char *name, int flags)
-{
-    return note_change(prevents(name) ? -1 : syscall(SYS_unlinkat, directory, name, flags),
-                       "remove", directory, name);
-}
+/* What the file system store makes durable, and in which order. */
+#include "store_calls.h"
 
 static void setup(void)
 {
@@ -290,27 +154,47 @@ START_TEST(failures_have_reasons)
 }
 END_TEST
 
-/* A visible step that fails may be done all the same: on a file system behind a network. */
+/* A visible step that fails may be done all the same: on a file system behind a network, or behind
+ * a FUSE server that died in it. */
 START_TEST(failed_steps)
 {
     remove_root();
-    for (size_t i = 0; i < 2 * CHANGES; i++) {
-        const struct change *change = &changes[i / 2];
+    for (size_t i = 0; i < 4 * CHANGES; i++) {
+        const struct change *change = &changes[i / 4];
         setup();
         fixture.store = open_store(_i, NULL);
+        failure = i / 2 % 2 == 0 ? EIO : ECONNABORTED;
         int descriptors = count_descriptors();
         atomic_store(&step_is_done, i % 2 == 1);
         atomic_store(&fail_step, true);
         struct outcome outcome = run(change->action, change->path, "new");
         ck_assert(!atomic_load(&fail_step));
         ck_assert_int_eq(outcome.result, STORE_OUTCOME_UNKNOWN);
-        ck_assert_int_eq(outcome.error, EIO);
+        ck_assert_int_eq(outcome.error, failure);
         ck_assert_int_eq(count_descriptors(), descriptors);
         check_state(change, i % 2 == 1 ? outcome.result : STORE_IO);
         count_entries();
         remove_root();
     }
     setup();
+}
+END_TEST
+
+/* What the kernel or the file system refuses is not done, and that is said. */
+START_TEST(refused_steps)
+{
+    static const int refusals[] = {ENOSPC, EDQUOT, EROFS, EACCES, ENOMEM, EBUSY, EMLINK, EINVAL};
+    fixture.store = open_store(_i, NULL);
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        failure = refusals[i];
+        atomic_store(&step_is_done, false);
+        atomic_store(&fail_step, true);
+        struct outcome outcome = run(UPDATE, "/dir/old", "new");
+        ck_assert_int_ne(outcome.result, STORE_DONE);
+        ck_assert_int_ne(outcome.result, STORE_OUTCOME_UNKNOWN);
+        ck_assert_int_eq(outcome.error, failure);
+        ck_assert_str_eq(file_text(place("/root/dir/old")), "old");
+    }
 }
 END_TEST
 
@@ -454,6 +338,9 @@ START_TEST(nothing_is_synced)
 {
     static const enum store_durability kinds[] = {STORE_DURABILITY_INTERVAL, STORE_DURABILITY_NONE};
     fixture.store = open_store(0, &(struct store_fs_settings){.durability = kinds[_i]});
+    check_beside("/dir/old", false, LIST, "/dir", "");
+    check_beside("/dir", true, LIST, "/dir", "");
+    ck_assert(!atomic_load(&((struct store_fs *)fixture.store)->syncer.changed));
     forget_events(0);
     for (size_t i = 0; i < CHANGES; i++)
         ck_assert_int_eq(result_of(changes[i].action, changes[i].path, "new"), STORE_DONE);
@@ -461,35 +348,39 @@ START_TEST(nothing_is_synced)
 }
 END_TEST
 
-static atomic_int syncs_of_all;
-static atomic_bool fail_all;
-
-int syncfs(int fd)
-{
-    (void)fd;
-    atomic_fetch_add(&syncs_of_all, 1);
-    if (!atomic_load(&fail_all))
-        return 0;
-    sem_post(&held);
-    errno = EIO;
-    return -1;
-}
-
 /* A server that was killed had not synced what it was doing, and what is seen of it counts. */
 START_TEST(start_syncs_what_was_left)
 {
     static const enum store_durability kinds[] = {STORE_DURABILITY_ALWAYS,
                                                   STORE_DURABILITY_INTERVAL, STORE_DURABILITY_NONE};
     struct store_fs_settings settings = {.durability = kinds[_i], .docroot = fixture.docroot};
-    int expected = kinds[_i] != STORE_DURABILITY_NONE;
     fixture.store = open_store(0, &settings);
-    ck_assert_int_eq(atomic_load(&syncs_of_all), expected);
-    close_fixture();
-    atomic_store(&fail_all, true);
-    char error[512];
-    ck_assert_int_eq(store_fs_open(&settings, &fixture.store, error, sizeof error), !expected);
-    atomic_store(&fail_all, false);
-    ck_assert_int_eq(strstr(error, "Input/output error") != NULL, expected);
+    ck_assert_int_eq(atomic_load(&syncs_of_all), kinds[_i] != STORE_DURABILITY_NONE);
+}
+END_TEST
+
+/* A failure that is told once may be an old one, of any program. Where the sync fails again nobody
+ * knows what is on disk: who needs a directory syncs all those above it. Either is a warning: the
+ * texts that are there can be read. */
+START_TEST(start_that_cannot_sync)
+{
+    static const char *const events_of[] = {"sync /dir/new, show /dir/old, sync /dir",
+                                            "sync /dir/new, show /dir/old, sync /dir, sync /"};
+    struct store_fs_settings settings = {.docroot = fixture.docroot};
+    char warning[1024];
+    mkdir(place("/root/.sttp-left"), 0755);
+    put_file(place("/root/.sttp-left/f"), "left");
+    atomic_store(&fail_step, true);
+    atomic_store(&fail_all, 1 + _i);
+    ck_assert(store_fs_open(&settings, &fixture.store, warning, sizeof warning));
+    ck_assert_int_eq(atomic_load(&syncs_of_all), 2);
+    ck_assert_ptr_nonnull(strstr(warning, "Input/output error"));
+    ck_assert_int_eq(strstr(warning, "a power cut may take") != NULL, _i);
+    ck_assert_ptr_nonnull(strstr(warning, "1 places could not be searched"));
+    ck_assert_str_eq(run(SHOW, "/dir/old", NULL).contents, "old");
+    forget_events(0);
+    ck_assert_int_eq(result_of(UPDATE, "/dir/old", "new"), STORE_DONE);
+    ck_assert_str_eq(events, events_of[_i]);
 }
 END_TEST
 
@@ -515,12 +406,12 @@ START_TEST(interval_that_fails)
 {
     struct store_fs_settings interval = {.durability = STORE_DURABILITY_INTERVAL};
     fixture.store = open_store(0, &interval);
-    atomic_store(&fail_all, true);
+    atomic_store(&fail_all, INT_MAX);
     struct outcome outcome = run(UPDATE, "/dir/old", "new");
     sem_wait(&held);
     for (int i = 0; outcome.result == STORE_DONE && i < 100000; i++)
         outcome = run(UPDATE, "/dir/old", "new");
-    atomic_store(&fail_all, false);
+    atomic_store(&fail_all, 0);
     ck_assert_int_eq(outcome.result, STORE_IO);
     ck_assert_int_eq(outcome.error, EIO);
     ck_assert_int_gt(atomic_load(&syncs_of_all), 1);
@@ -547,12 +438,14 @@ int main(void)
     tcase_add_loop_test(tests, failures, 0, MODES);
     tcase_add_test(tests, failures_have_reasons);
     tcase_add_loop_test(tests, failed_steps, 0, MODES);
+    tcase_add_loop_test(tests, refused_steps, 0, MODES);
     tcase_add_test(tests, not_yet_durable_is_not_shown);
     tcase_add_loop_test(tests, directories_not_yet_durable, 0, MODES);
     tcase_add_loop_test(tests, directories_never_durable, 0, MODES);
     tcase_add_loop_test(tests, beside_others, 0, MODES);
     tcase_add_loop_test(tests, listing_that_cannot_be_synced, 0, MODES);
     tcase_add_loop_test(tests, start_syncs_what_was_left, 0, 3);
+    tcase_add_loop_test(tests, start_that_cannot_sync, 0, 2);
     tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
     tcase_add_test(tests, interval_ends_with_a_sync);
     tcase_add_test(tests, interval_that_fails);
