@@ -219,7 +219,7 @@ static void complete(store_operation *operation)
     if (is_failure(operation))
         log_failure(call);
     sttp_status status = sttp_reply_send(call->reply, &response);
-    if (status != STTP_OK)
+    if (status != STTP_OK && may_log(handler))
         log_write(handler->log, LOG_LEVEL_WARNING,
                   "connection %llu: %s %.*s: the answer is lost: %s",
                   (unsigned long long)call->connection, sttp_action_name(operation->action),

@@ -44,6 +44,7 @@ struct sttp_reply {
     struct sttp__connection *connection; /* NULL once it is closed */
     uint64_t connection_id;
     struct sttp__chunk *answer; /* where it could not go into the output at once */
+    size_t counted;             /* bytes of it among those on the way in the mailbox */
     bool done;                  /* answered and waiting for its turn; worker's thread only */
     bool change;                /* the request was one */
 };
@@ -260,6 +261,7 @@ struct sttp__worker {
     struct sttp_reply *free_replies;
     unsigned free_reply_count;
     size_t replies_out; /* given to the handler and not come back */
+    size_t taken_in;    /* bytes that came and still count as on the way */
 
     struct sttp__acceptor *acceptors;
     size_t acceptor_count;

@@ -32,6 +32,11 @@ struct sttp__mailbox {
     int wake;            /* an eventfd, readable when there is something to look at */
     pthread_t thread;    /* the worker's, written before the first reply is given out */
     atomic_bool running; /* the thread lives */
+
+    /* Bytes of large answers on their way, those included that the worker has taken and not yet
+     * counted among its connections' unsent ones. What would be over the limit does not set out. */
+    atomic_size_t on_the_way;
+    size_t most_on_the_way; /* never changed after the worker has started */
 };
 
 /* NULL with errno set where memory or descriptors are out. It holds one reference: its creator's.

@@ -236,6 +236,7 @@ void sttp__reply_answer_raw(struct sttp_reply *reply, sttp_slice bytes)
 void sttp__reply_arrived(struct sttp_reply *reply)
 {
     struct sttp__worker *worker = reply->worker;
+    worker->taken_in += reply->counted;
     if (reply->connection != NULL) {
         finish_with(reply, reply->answer);
         return;
@@ -245,10 +246,35 @@ void sttp__reply_arrived(struct sttp_reply *reply)
     give_reply(worker, reply);
 }
 
+/* Whether an answer may set out to its worker. One by itself always may. Small ones are not
+ * counted: there are no more of them than requests under way. */
+static bool may_set_out(struct sttp_reply *reply, size_t size)
+{
+    struct sttp__mailbox *mailbox = reply->mailbox;
+    if (size <= STTP__CHUNK_CAPACITY)
+        return true;
+    size_t before = atomic_fetch_add(&mailbox->on_the_way, size);
+    if (before == 0 || before + size <= mailbox->most_on_the_way) {
+        reply->counted = size;
+        return true;
+    }
+    atomic_fetch_sub(&mailbox->on_the_way, size);
+    return false;
+}
+
 static sttp_status send_from_elsewhere(sttp_reply *reply, const sttp_response *response)
 {
     struct sttp__mailbox *mailbox = reply->mailbox;
-    sttp_status status = make_answer(reply, response, &reply->answer);
+    sttp_status status = STTP_OK;
+    sttp_response other;
+    if (!may_set_out(reply, room_for(response))) {
+        status = STTP_ERR_MEMORY;
+        other = replacement(reply, response, STTP_SLICE("server busy"));
+        response = &other;
+    }
+    sttp_status made = make_answer(reply, response, &reply->answer);
+    if (status == STTP_OK)
+        status = made;
     if (!sttp__mailbox_post(mailbox, &reply->message)) {
         sttp__reply_discard(reply);
         sttp__mailbox_release(mailbox);

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import select
 import socket
 import sys
 import time
@@ -11,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from client_support import MIB, SANITIZED, closing_all, descriptors_of, memory_grows_at_most, \
     reset, resident_memory, serves, small_client, wait_descriptors
-from harness import FULL, Server, connect, read_line, receive_all, run_tests, \
+from crowd import crowd
+from faults import Faults
+from harness import FULL, IO_TIMEOUT, Server, connect, read_line, receive_all, run_tests, \
     temporary_directory, wait_until
 
 PATIENT = "request_timeout: 5m\nidle_timeout: 5m\n"
@@ -107,25 +110,54 @@ def read_listing(server):
         return receive_all(connection)
 
 
+# While a thread makes an answer of half a MiB it holds the names, the contents and the answer. Two
+# of them grew piece by piece, and the thread's heap keeps those pieces that are below 128 KiB.
+HALF = MIB // 2
+MAKING = 3 * HALF
+HEAP = HALF
+
+
 def test_many_that_read_no_listing():
     """Many connections that each keep 512 KiB: the server's bound for all holds, and who reads is
-    served whole."""
-    count, bound, making = 100 if SANITIZED else 200, 32 * MIB, 32 * MIB  # on a busy machine
+    served whole. One asks at a time, so beside the bound there is one answer that is made."""
+    count, bound = 100 if SANITIZED else 200, 32 * MIB
     config = "storage_threads: 4\nmax_unsent_total: 32MiB\nsend_timeout: 5m\n"
     with temporary_directory() as directory:
         listen = ["--listen", "127.0.0.1:0", "--listen", f"unix:{directory}/socket"]
         with Server("-v", listen=listen, config=config) as server, closing_all() as connections:
-            answer = make_deep(server, MIB // 2)
-            with memory_grows_at_most(server, bound + making):
+            answer = make_deep(server, HALF)
+            with memory_grows_at_most(server, bound + MAKING + 4 * HEAP):
                 for number in range(count):
                     connections.append(small_client(server.addresses[1]))
                     connections[-1].sendall(LIST_DEEP)
+                    assert select.select(connections[-1:], [], [], IO_TIMEOUT)[0], "no answer"
                     if number % 50 == 49:
                         assert read_listing(server) == answer
                 server.wait_log("warning reset connection .* max_unsent_total")
                 wait_until(lambda: server.text().count("too many unsent bytes") >= count - 80,
                            what="resets")
                 assert serves(server)
+
+
+def test_more_listings_than_a_busy_worker_takes_in():
+    """The storage makes listings faster than the worker sends them: those on the way to it have a
+    bound of the same size, beside the one of the unsent; what is over it is refused. Two threads in
+    three make listings."""
+    count, bound = 100, 32 * MIB
+    config = "storage_threads: 3\nmax_unsent_total: 32MiB\nthreads: 1\n"
+    with Faults() as faults, Server(program=faults.PROGRAM, env=faults.env, config=config) as server:
+        answer = make_deep(server, HALF)
+        with memory_grows_at_most(server, 2 * bound + 2 * (MAKING + HEAP)), \
+                ThreadPoolExecutor(1) as pool, faults.delayed("sendmsg", 0.2):
+            done = pool.submit(crowd, server, [LIST_DEEP.rstrip()] * count, 60)
+            server.wait_log("LIST /d: the answer is lost")
+            faults.delay("sendmsg", 0)
+            answers, _ = done.result()
+        busy = answers.count(b'500 /d SERVER ERROR "server busy"\n')
+        whole = answers.count(answer)
+        print(f"     {whole} whole, {busy} refused")
+        assert busy > 0 and whole >= bound // len(answer) and busy + whole == count
+        assert server.exchange(LIST_DEEP) == answer
 
 
 def test_reset_in_mid_answer():

@@ -78,6 +78,7 @@ static const struct every_key {
     {"max_connections", "10000", "1", "1", "1000000", "1000000"},
     {"max_connections_per_address", "0", "10", "10", "auto", "0"},
     {"max_in_flight", "64", "1", "1", "65536", "65536"},
+    {"max_unsent_total", "67108864", "32MiB", "33554432", "1GiB", "1073741824"},
     {"idle_timeout", "60000", "5", "5000", "2m", "120000"},
     {"request_timeout", "10000", "250ms", "250", "1h", "3600000"},
     {"send_timeout", "30000", "1d", "86400000", "7s", "7000"},

@@ -44,9 +44,10 @@ typedef void (*sttp_handler)(void *context, const sttp_request *request, sttp_re
 
 /* Sends the answer and gives up `reply`, which must not be used afterwards. What `response` points
  * to is copied before it returns. Thread-safe. Where the connection is gone by now, nothing
- * happens. A response that the serializer refuses, or for which there is no memory, is replaced by
- * a 500, which says "outcome unknown" where the response told that a change was done; where even
- * that fails, the connection is closed. Returns STTP_OK, or why the response was replaced. */
+ * happens. A response that the serializer refuses, or for which there is no memory (of the
+ * system's, or within max_unsent_total), is replaced by a 500, which says "outcome unknown" where
+ * the response told that a change was done; where even that fails, the connection is closed.
+ * Returns STTP_OK, or why the response was replaced. */
 STTP_API sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response);
 
 /* The id of the connection that the reply belongs to, as in notices: for log lines. Only before
@@ -126,7 +127,8 @@ typedef struct sttp_server_options {
      * connection whose peer takes none is reset that has kept the most for the longest (bytes times
      * milliseconds), and the next, until it is enough. An answer that is larger than this by itself
      * may never arrive. Answers that other threads have made, and that no worker has taken in yet,
-     * come on top of it for a moment. Default: 64 MiB. */
+     * come on top of it: up to as much again, or one answer for each worker. What would be more is
+     * replaced by a 500 "server busy". Default: 64 MiB. */
     size_t max_unsent_total;
 } sttp_server_options;
 
