@@ -225,7 +225,10 @@ class Processes:
     clients.history()`. Each process has `threads` clients."""
 
     def __init__(self, plan, processes, threads=1):
-        context = multiprocessing.get_context("spawn")
+        # Forked from one process that has this module and no threads: a new one for each would cost
+        # more than what it does.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["race_clients"])
         self.barrier = context.Barrier(processes + 1)
         self._pipes = []
         self._processes = []

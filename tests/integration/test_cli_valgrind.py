@@ -12,11 +12,8 @@ ALL = ["test_cli", "test_cli_answers", "test_cli_output"]
 ONE_OF_EACH = [
     "test_cli.Actions.test_life_of_a_text",
     "test_cli.Addresses.test_one_refuses_one_hangs_one_serves",
-    "test_cli.Addresses.test_unresolvable",
-    "test_cli_answers.Answers.test_server_answers_byte_by_byte",
     "test_cli_answers.Answers.test_retry_gives_up",
     "test_cli_answers.Batches.test_lines_that_cannot_be_sent",
-    "test_cli_answers.Batches.test_input_that_fails_within_a_line",
     "test_cli_output.Output.test_file",
     "test_cli_output.Output.test_signal_leaves_no_temporary_file",
     "test_cli_output.Json.test_hostile_texts",

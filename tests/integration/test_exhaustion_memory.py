@@ -5,10 +5,12 @@ import contextlib
 import errno
 import itertools
 import os
+import random
 import re
 import sys
 import threading
 
+from client_support import cpu_seconds
 from faults import EVER, Faults
 from harness import (FULL, Server, StartFailure, connect, run_tests, temporary_directory,
                      wait_until)
@@ -158,6 +160,14 @@ def pipelined(server, session):
 
 runs = itertools.count()
 CONNECTIONS = 4 if FULL else 2
+SEED = int(os.environ.get("STTP_SEED") or random.randrange(2**32))
+# With full counts every allocation fails in its turn; else one in so many, from one of the first on.
+STEP = 1 if FULL else 4
+
+
+def turns(name):
+    """The numbers of the calls that fail."""
+    return itertools.count(1 + SEED % STEP, STEP) if name == "allocation" else itertools.count(1)
 
 
 def load(server, connections=CONNECTIONS):
@@ -215,14 +225,13 @@ def sttpd(*args, **options):
         assert faults.outstanding == 0, f"{faults.outstanding} blocks were not freed"
 
 
-def every_nth(faults, server, name, error, run=load):
-    """Lets the n-th call under load fail, for every n up to the number of calls."""
-    n = 0
+def every_nth(faults, server, name, *errors):
+    """Lets the n-th call under load fail, for every n up to the number of calls, with the errors in
+    their turn. The number of calls, and how many connections felt it."""
     shortages = 0
-    while True:
-        n += 1
+    for n, error in zip(turns(name), itertools.cycle(errors)):
         with faults.armed(name, error, first=n):
-            sessions = run(server)
+            sessions = load(server)
             hit = faults.hits(name) > 0
         for session in sessions:
             session.check(server)
@@ -235,7 +244,7 @@ def test_every_allocation_of_a_running_server_fails_once():
     with sttpd("--durability", "none") as (faults, server):
         count, shortages = every_nth(faults, server, "allocation", errno.ENOMEM)
         print(f"  {count} allocations, {shortages} connections felt it")
-        assert count > 50 and shortages > count // 2
+        assert count > 50 and shortages > count // STEP // 2
 
 
 CONFIG = """
@@ -279,7 +288,7 @@ def every_start(name, error, pattern):
     messages = set()
     with temporary_directory() as place:
         config = CONFIG.format(socket=place / "socket")
-        for n in itertools.count(1):
+        for n in turns(name):
             docroot = place / f"files{n}"
             docroot.mkdir()
             hit, message = start_with_fault(name, error, n, config, docroot)
@@ -338,13 +347,12 @@ def test_memory_in_use_does_not_grow_with_failures():
 
 
 def test_descriptors_run_out():
-    """accept4, and all that opens files or duplicates descriptors, each call once."""
+    """All that opens files or duplicates descriptors, each call once."""
     with sttpd("--durability", "none") as (faults, server):
         for name in ("openat2", "openat2_cached", "openat", "fcntl"):
-            for error in (errno.EMFILE, errno.ENFILE):
-                count, shortages = every_nth(faults, server, name, error)
-                print(f"  {name}: {count} calls, {shortages} connections felt it")
-                assert count > 0
+            count, shortages = every_nth(faults, server, name, errno.EMFILE, errno.ENFILE)
+            print(f"  {name}: {count} calls, {shortages} connections felt it")
+            assert count > 0
 
 
 def test_the_kernel_is_out_of_memory():
@@ -357,11 +365,6 @@ def test_the_kernel_is_out_of_memory():
             count, shortages = every_nth(faults, server, name, error)
             print(f"  {name}: {count} calls, {shortages} connections felt it")
             assert count > 0
-
-
-def cpu_seconds(server):
-    fields = open(f"/proc/{server.process.pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_accepting_waits_without_spinning_while_descriptors_are_out():
@@ -409,4 +412,5 @@ def test_no_thread_for_the_storage():
 
 
 if __name__ == "__main__":
+    print(f"seed {SEED}", flush=True)
     sys.exit(run_tests(globals()))

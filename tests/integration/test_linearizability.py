@@ -7,7 +7,7 @@ import random
 import sys
 
 from faulty_proxy import DoubleCreate, Honest, LostUpdate, Proxy, ResurrectedDelete, StaleRead
-from harness import Server, run_tests
+from harness import FULL, Server, run_tests
 from linearizability import ABSENT, KEEP, Operation, Unexpected, find_violation, holds, steps_of
 from race_clients import Plan, Processes
 
@@ -223,13 +223,13 @@ def random_history(source):
 def test_agrees_with_a_search_through_all_orders():
     source = random.Random(SEED)
     verdicts = [0, 0]
-    for _ in range(3000):
+    for _ in range(3000 if FULL else 1000):
         operations = random_history(source)
         steps = steps_of(b"/a/f", [done(*operation) for operation in operations])
         verdict = naive(steps)
         verdicts[verdict] += 1
         assert (find_violation(steps) is None) == verdict, (SEED, verdict, operations)
-    assert min(verdicts) > 200, verdicts
+    assert min(verdicts) > 70, verdicts
 
 
 # -- between clients and a server that lies
@@ -237,7 +237,7 @@ def test_agrees_with_a_search_through_all_orders():
 PATHS = (b"/a/f",)
 
 
-def history_through(fault, operations=400):
+def history_through(fault, operations=400 if FULL else 200):
     with Server("--durability", "none", "-t", "2") as server, \
             Proxy(server.address, fault) as proxy:
         plan = Plan((proxy.address,), PATHS, SEED, operations, leave=0)

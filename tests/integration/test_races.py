@@ -35,7 +35,7 @@ def check_six(operations, *options):
 
 
 def test_histories_are_linearizable():
-    history = check_six(100_000 if FULL else 6_000, "--durability", "none")
+    history = check_six(100_000 if FULL else 4_200, "--durability", "none")
     # It has been a fight: both answers of every action, many times.
     seen = {(operation.action, operation.code) for operation in history}
     assert {(b"CREATE", 100), (b"CREATE", 300), (b"UPDATE", 200), (b"UPDATE", 400),
@@ -43,11 +43,11 @@ def test_histories_are_linearizable():
 
 
 def test_histories_with_syncs_are_linearizable():
-    check_six(100_000 if FULL else 1_800, "--durability", "always")
+    check_six(100_000 if FULL else 1_200, "--durability", "always")
 
 
 def test_histories_with_two_storage_threads_are_linearizable():
-    check_six(20_000 if FULL else 1_800, "--durability", "interval", "--storage-threads", "2")
+    check_six(20_000 if FULL else 1_200, "--durability", "interval", "--storage-threads", "2")
 
 
 # -- listings
@@ -132,13 +132,13 @@ def check_many(*options, operations, may_lose=False):
 
 
 def test_32_clients_that_come_and_go():
-    check_many(operations=2_000 if FULL else 150)
+    check_many(operations=2_000 if FULL else 75)
 
 
 def test_32_clients_with_room_for_20():
     """The longest idle of all workers' connections makes room, and new ones wait as guests."""
     check_many("--max-connections", "20", "--max-connections-per-address", "19", may_lose=True,
-               operations=1_000 if FULL else 60)
+               operations=1_000 if FULL else 40)
 
 
 def check_stop():
@@ -160,7 +160,7 @@ def check_stop():
 
 
 def test_stop_under_the_load_of_32_clients():
-    for _ in range(10 if FULL else 2):
+    for _ in range(10 if FULL else 1):
         check_stop()
 
 
