@@ -89,7 +89,7 @@ static store_result write_successor(struct store_fs *fs, int directory, const ch
 static store_result show_successor(struct store_fs *fs, int directory, const char *successor,
                                    const struct fs_path *path)
 {
-    struct fs_step step = {.path = path};
+    struct fs_step step = {.path = path, .replaces = true};
     store_result result = STORE_DONE;
     fs_step_begin(fs, &step);
     if (renameat(directory, successor, directory, path->text + fs_path_name(path)) == -1) {

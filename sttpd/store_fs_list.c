@@ -13,6 +13,9 @@
 /* Names that are kept beyond twice the limit, so that small limits do not sort all the time. */
 enum { SLACK = 1024 };
 
+/* Bytes of the answer that may be names which come twice, before it counts as too long. */
+enum { DOUBLES = STTP_MAX_CONTENTS_LINE / 16 };
+
 /* Bytes of the paths of directories still to be read; an answer could not hold more either. */
 enum { MAX_PENDING = STTP_MAX_CONTENTS_LINE };
 
@@ -60,7 +63,7 @@ static store_result add_name(struct listing *listing, sttp_slice name)
 {
     size_t limit = listing->query->limit;
     listing->joined += name.size + strlen(", ");
-    if (limit == 0 && listing->joined - strlen(", ") + strlen("\n") > STTP_MAX_CONTENTS_LINE)
+    if (limit == 0 && listing->joined > STTP_MAX_CONTENTS_LINE + DOUBLES)
         return STORE_TOO_MANY_NAMES;
     bool done = fs_names_add(&listing->names, name);
     if (done && limit != 0 && listing->names.count >= 2 * limit + SLACK) {
@@ -174,7 +177,8 @@ static store_result list_opened(struct listing *listing, DIR *stream, struct fs_
         result = list_replaced(listing, stream, reading);
     struct fs_path path;
     if (result == STORE_DONE && fs_path_set(&path, reading->directory))
-        result = fs_sync_shown(listing->fs, &path, dirfd(stream));
+        result =
+            fs_sync_shown(listing->fs, &path, dirfd(stream), listing->query->text.data != NULL);
     return result;
 }
 
@@ -234,6 +238,16 @@ static store_result list_all(struct listing *listing, int *error)
     return STORE_DONE;
 }
 
+static store_result answer(const struct listing *listing, store_operation *operation)
+{
+    operation->names = fs_names_join(&listing->names, &operation->contents.size);
+    operation->contents.data = operation->names;
+    if (operation->names == NULL)
+        return STORE_NO_MEMORY;
+    bool fits = operation->contents.size + strlen("\n") <= STTP_MAX_CONTENTS_LINE;
+    return fits ? STORE_DONE : STORE_TOO_MANY_NAMES;
+}
+
 store_result fs_list(struct store_fs *fs, store_operation *operation)
 {
     struct fs_path path;
@@ -251,11 +265,8 @@ store_result fs_list(struct store_fs *fs, store_operation *operation)
         result = fs_explain(&fs->root, &path, true, error);
     else if (result == STORE_DONE && fs_sync_above(fs, &path) != STORE_DONE)
         result = fs_result(errno);
-    if (error == 0 && result == STORE_DONE) {
-        operation->names = fs_names_join(&listing.names, &operation->contents.size);
-        operation->contents.data = operation->names;
-        result = operation->names == NULL ? STORE_NO_MEMORY : STORE_DONE;
-    }
+    if (error == 0 && result == STORE_DONE)
+        result = answer(&listing, operation);
     fs_names_free(&listing.names);
     fs_names_free(&listing.pending);
     return result;

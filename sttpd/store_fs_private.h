@@ -33,6 +33,7 @@ struct fs_step {
     struct fs_step *next;
     const struct fs_path *path; /* whose entry in its directory changes */
     bool directories;           /* new ones become visible, of which this is the topmost */
+    bool replaces;              /* the name is there before and after */
 };
 
 /* The thread that syncs once a second (STORE_DURABILITY_INTERVAL). */
@@ -162,9 +163,10 @@ void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result)
  * be on disk. */
 store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory);
 
-/* What whoever tells what is in a directory does last: syncs it if any of that may not be on disk.
- * `fd` is the directory. */
-store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd);
+/* What whoever tells which names are in a directory does last, or for `texts` what its files hold:
+ * syncs it if any of that may not be on disk. `fd` is the directory. */
+store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd,
+                           bool texts);
 
 /* Starts and ends the thread of STORE_DURABILITY_INTERVAL; 0 or an errno. */
 int fs_syncer_start(struct store_fs *fs);

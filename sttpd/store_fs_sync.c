@@ -73,6 +73,11 @@ static bool changes(const struct fs_step *step, const struct fs_path *directory)
            memcmp(directory->text, step->path->text, directory->size) == 0;
 }
 
+static bool changes_names(const struct fs_step *step, const struct fs_path *directory)
+{
+    return !step->replaces && changes(step, directory);
+}
+
 static bool any_step(struct store_fs *fs, const struct fs_path *directory,
                      bool (*touches)(const struct fs_step *, const struct fs_path *))
 {
@@ -104,10 +109,10 @@ store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
     return result;
 }
 
-store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd)
+store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd, bool texts)
 {
-    if (fs->durability != STORE_DURABILITY_ALWAYS || !any_step(fs, directory, changes) ||
-        fs_sync(fs, fd) == 0)
+    if (fs->durability != STORE_DURABILITY_ALWAYS ||
+        !any_step(fs, directory, texts ? changes : changes_names) || fs_sync(fs, fd) == 0)
         return STORE_DONE;
     return fs_result(errno);
 }

@@ -185,8 +185,9 @@ START_TEST(pages_make_the_whole)
 }
 END_TEST
 
-/* Exactly what a contents line holds passes, and one byte more does not, but for a limit: a few
- * long directories below each other, and many files. */
+/* Exactly what a contents line holds passes, also where one of the files is replaced meanwhile, and
+ * one byte more does not, but for a limit: a few long directories below each other, and many files.
+ */
 START_TEST(longest_listing)
 {
     enum { PREFIX = 4 * 241, EACH = PREFIX + 5 + 2 };
@@ -213,6 +214,13 @@ START_TEST(longest_listing)
     open_mode(0);
     sttp_query query = QUERY(.recursive = true, .type = STTP_LIST_FILES);
     struct outcome outcome = run_query(LIST, "/", NULL, &query);
+    ck_assert_int_eq(outcome.result, STORE_DONE);
+    ck_assert_uint_eq(strlen(outcome.contents), STTP_MAX_CONTENTS_LINE - 1);
+    sprintf(path + strlen(path), "/%s", name);
+    struct fs_replacing replacing = {.path = slice(path)};
+    fs_replacing_begin((struct store_fs *)fixture.store, &replacing);
+    outcome = run_query(LIST, "/", NULL, &query);
+    fs_replacing_end((struct store_fs *)fixture.store, &replacing);
     ck_assert_int_eq(outcome.result, STORE_DONE);
     ck_assert_uint_eq(strlen(outcome.contents), STTP_MAX_CONTENTS_LINE - 1);
     snprintf(longer, sizeof longer, "%sx", name);

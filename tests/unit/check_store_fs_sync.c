@@ -317,6 +317,37 @@ START_TEST(beside_others)
 }
 END_TEST
 
+/* What a LIST gives, and what it syncs, while a change of "/a" is visible and not yet synced. */
+static void check_listing(sttp_action action, sttp_query query, const char *names,
+                          const char *expected)
+{
+    struct waiting_operation change;
+    prepare(&change, action, "/a", "new");
+    atomic_store(&hold_root, true);
+    fixture.store->submit(fixture.store, &change.operation);
+    sem_wait(&held);
+    forget_events(0);
+    struct outcome outcome = run_query(LIST, "/", NULL, &query);
+    bool same = outcome.result == STORE_DONE && strcmp(outcome.contents, names) == 0;
+    bool synced = strcmp(events, expected) == 0;
+    sem_post(&gate);
+    await(&change);
+    ck_assert(same);
+    ck_assert(synced);
+}
+
+/* An UPDATE changes no name: a LIST syncs what it changes where it tells of texts. */
+START_TEST(listing_beside_a_change)
+{
+    sttp_query all = {0}, texts = {.text = STTP_SLICE("new")};
+    fixture.store = open_store(_i, NULL);
+    check_listing(CREATE, all, "a, dir/, empty/", "sync /");
+    check_listing(UPDATE, all, "a, dir/, empty/", "");
+    check_listing(UPDATE, texts, "a", "sync /");
+    check_listing(DELETE, all, "dir/, empty/", "sync /");
+}
+END_TEST
+
 START_TEST(listing_that_cannot_be_synced)
 {
     fixture.store = open_store(_i, NULL);
@@ -443,6 +474,7 @@ int main(void)
     tcase_add_loop_test(tests, directories_not_yet_durable, 0, MODES);
     tcase_add_loop_test(tests, directories_never_durable, 0, MODES);
     tcase_add_loop_test(tests, beside_others, 0, MODES);
+    tcase_add_loop_test(tests, listing_beside_a_change, 0, MODES);
     tcase_add_loop_test(tests, listing_that_cannot_be_synced, 0, MODES);
     tcase_add_loop_test(tests, start_syncs_what_was_left, 0, 3);
     tcase_add_loop_test(tests, start_that_cannot_sync, 0, 2);
