@@ -2,6 +2,7 @@
  * for. */
 #include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -239,6 +240,74 @@ START_TEST(kinds_take_turns)
 }
 END_TEST
 
+/* Threads that end as soon as they have nothing to do, and new ones in their place; then a stop in
+ * the midst of it. Nothing waits for ever, and nothing is lost. */
+enum { PRODUCERS = 4, EACH = 5000, BURST = 16, STOP_AT = PRODUCERS * EACH * 3 / 4 };
+
+static atomic_int produced, refused, ran, ran_of[PRODUCERS];
+static store_operation many[PRODUCERS][EACH];
+
+static void count(void *context, store_operation *operation)
+{
+    (void)context;
+    pool_release(tested, operation);
+    atomic_fetch_add(&ran, 1);
+    atomic_fetch_add(&ran_of[(operation - many[0]) / EACH], 1);
+}
+
+/* False where the pool stops: it admits nothing then, and does not run all. */
+static bool yield(void)
+{
+    sched_yield();
+    return atomic_load(&produced) < STOP_AT;
+}
+
+static void *produce(void *argument)
+{
+    store_operation *operations = argument;
+    const atomic_int *mine = &ran_of[(operations - many[0]) / EACH];
+    int taken = 0;
+    for (int i = 0; i < EACH; i++) {
+        operations[i].action = i % 5 == 0 ? STTP_ACTION_LIST : STTP_ACTION_SHOW;
+        while (!pool_admit(tested, &operations[i]))
+            if (!yield())
+                return NULL;
+        bool is_taken = pool_add(tested, &operations[i]);
+        taken += is_taken;
+        atomic_fetch_add(&refused, !is_taken);
+        atomic_fetch_add(&produced, 1);
+        while (i % BURST == 0 && atomic_load(mine) < taken && yield())
+            ;
+    }
+    return NULL;
+}
+
+START_TEST(none_is_lost)
+{
+    struct pool_settings settings = {
+        .threads = THREADS, .queue = QUEUE, .idle_timeout = (unsigned)_i, .run = count};
+    pthread_t producers[PRODUCERS];
+    produced = refused = ran = 0;
+    for (int i = 0; i < PRODUCERS; i++)
+        ran_of[i] = 0;
+    tested = pool_create(&settings);
+    ck_assert_ptr_nonnull(tested);
+    for (int i = 0; i < PRODUCERS; i++)
+        ck_assert_int_eq(pthread_create(&producers[i], NULL, produce, many[i]), 0);
+    while (atomic_load(&produced) < STOP_AT)
+        sched_yield();
+    store_operation *left = pool_stop(tested);
+    for (int i = 0; i < PRODUCERS; i++)
+        ck_assert_int_eq(pthread_join(producers[i], NULL), 0);
+    int back = 0;
+    for (; left != NULL; left = left->next)
+        back++;
+    ck_assert_int_eq(atomic_load(&ran) + atomic_load(&refused) + back, atomic_load(&produced));
+    ck_assert_int_ge(atomic_load(&ran), STOP_AT - PRODUCERS - THREADS - QUEUE);
+    pool_destroy(tested);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pool");
@@ -251,6 +320,7 @@ int main(void)
     tcase_add_test(tests, stop_returns_the_rest);
     tcase_add_test(tests, listings_leave_room);
     tcase_add_test(tests, kinds_take_turns);
+    tcase_add_loop_test(tests, none_is_lost, 0, 2);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
