@@ -7,10 +7,8 @@ import socket
 import struct
 import time
 
-from harness import IO_TIMEOUT, connect, wait_until
+from harness import IO_TIMEOUT, SANITIZED, connect, wait_until
 
-# Sanitizers keep freed memory and add to each allocation: what they take says nothing.
-SANITIZED = "ASAN_OPTIONS" in os.environ
 MIB = 1 << 20
 
 

@@ -7,6 +7,7 @@ Only processes that a test started itself are ever signalled.
 import contextlib
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -23,6 +24,9 @@ IO_TIMEOUT = 20.0
 # Full counts (scripts/soak.sh) in place of the reduced ones of a CI run.
 FULL = bool(os.environ.get("STTP_FULL"))
 
+# For a test's random choices; a script that has it prints it. STTP_SEED repeats a run's choices.
+SEED = int(os.environ.get("STTP_SEED") or random.randrange(1 << 32))
+
 # Arguments for a server that does not run as root, whoever runs the test.
 UNPRIVILEGED = {"user": 65534} if os.geteuid() == 0 else {}
 
@@ -38,6 +42,10 @@ def _bin_directory():
 
 
 BIN = _bin_directory()
+
+# Sanitizers keep freed memory, add to each allocation, and take their time: what a program takes
+# then says nothing.
+SANITIZED = any(name in (BIN / "sttpd").read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 
 
 class StartFailure(Exception):
@@ -361,6 +369,8 @@ def run_tests(namespace):
     import sys
     import traceback
     chosen = sys.argv[1:]
+    if "SEED" in namespace:
+        print(f"STTP_SEED={SEED}", flush=True)
     tests = [(name, function) for name, function in namespace.items()
              if name.startswith("test_") and callable(function)
              and (not chosen or name in chosen)]

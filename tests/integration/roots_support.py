@@ -10,12 +10,10 @@ import subprocess
 import sys
 import tempfile
 
-from harness import BIN, IO_TIMEOUT, remove_tree
+from harness import IO_TIMEOUT, remove_tree
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 OPENAT2 = 437
-SANITIZED = b"__asan_init" in (BIN / "sttpd").read_bytes() or \
-    b"__tsan_init" in (BIN / "sttpd").read_bytes()
 
 # Runs a command for which the kernel has no openat2, so that sttpd goes through paths name by name.
 _WITHOUT_OPENAT2 = f"""
@@ -138,14 +136,6 @@ def put_many(directory, names):
             os.mknod(name, 0o644, dir_fd=descriptor)
     finally:
         os.close(descriptor)
-
-
-def resident(server, key="VmRSS"):
-    """The server's resident memory in bytes; VmHWM is its highest until now."""
-    for line in pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) << 10
-    raise AssertionError(f"no {key}")
 
 
 def answers_of(server, requests):

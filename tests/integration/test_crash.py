@@ -2,19 +2,17 @@
 there, whole, and nothing else. STTP_SEED repeats a run's choices."""
 
 import contextlib
-import os
 import random
 import sys
 import threading
 import time
 
 from disk_model import has_leftovers, read_tree, view_of
-from harness import (FULL, IO_TIMEOUT, STOP_DEADLINE, Server, connect, run_tests,
+from harness import (FULL, IO_TIMEOUT, SEED, STOP_DEADLINE, Server, connect, run_tests,
                      temporary_directory)
 from history import DIRECTORY, History, faults, served_view
 from syscalls import Traced
 
-SEED = int(os.environ.get("STTP_SEED") or random.randrange(2**32))
 KILLS = 60 if FULL else 8
 WRITERS = 16
 
@@ -156,5 +154,4 @@ def test_the_judge_finds_what_is_lost_stale_torn_or_never_asked_for():
 
 
 if __name__ == "__main__":
-    print(f"seed {SEED}", flush=True)
     sys.exit(run_tests(globals()))

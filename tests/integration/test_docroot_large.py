@@ -6,14 +6,14 @@ import sys
 import threading
 import time
 
-from harness import FULL, IO_TIMEOUT, Server, connect, read_line, run_tests, temporary_directory, \
-    wait_until
-from roots_support import SANITIZED, directory_in_memory, put_many, resident
+from client_support import MIB, resident_memory
+from harness import FULL, IO_TIMEOUT, SANITIZED, Server, connect, read_line, run_tests, \
+    temporary_directory, wait_until
+from roots_support import directory_in_memory, put_many
 
 COUNT = 20_000 if SANITIZED and not FULL else 200_000
 NAMES = [b"%06d-" % number + b"x" * 25 for number in range(COUNT)]
 LISTING = b"200 /d OK\n" + b", ".join(NAMES) + b"\n"
-MIB = 1 << 20
 
 place = temporary_directory if FULL else directory_in_memory  # made faster where it is in memory
 
@@ -73,12 +73,12 @@ def test_a_slow_reader_of_a_large_listing_holds_it_in_memory_once():
     """However many there are, and when they are gone, so is what they held."""
     with Server("--send-timeout", "300", docroot=ROOT) as server:
         assert server.exchange(b"SHOW /small\n" * 100).endswith(b"text\n")
-        start = resident(server)
+        start = resident_memory(server)
         slack = 4 * MIB
         readers = []
 
         def held():
-            return resident(server) - start
+            return resident_memory(server) - start
 
         try:
             for count in range(1, 7):
@@ -102,7 +102,7 @@ def test_repeated_large_listings_do_not_grow_memory():
     """One after the other and several at a time: what the C library keeps of each counts too."""
     with Server(docroot=ROOT) as server:
         server.exchange(b"SHOW /small\n" * 100)
-        start = resident(server)
+        start = resident_memory(server)
         for _ in range(20 if FULL else 3):
             listers = [threading.Thread(target=server.exchange, args=(b"LIST /d\n",))
                        for _ in range(3)]
@@ -111,9 +111,9 @@ def test_repeated_large_listings_do_not_grow_memory():
             for lister in listers:
                 lister.join(IO_TIMEOUT)
             assert server.exchange(b"LIST /d?limit=1&after=x\n") == b"200 /d OK\n\n"
-        print(f"    resident: {resident(server) - start >> 10} KiB more than before")
+        print(f"    resident: {resident_memory(server) - start >> 10} KiB more than before")
         if not SANITIZED:
-            wait_until(lambda: resident(server) - start <= 4 * MIB, what="4 MiB at most")
+            wait_until(lambda: resident_memory(server) - start <= 4 * MIB, what="4 MiB at most")
 
 
 def test_a_search_through_a_large_directory():

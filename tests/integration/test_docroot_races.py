@@ -12,9 +12,9 @@ import sys
 import threading
 
 from faults import EVER, Faults
-from harness import FULL, IO_TIMEOUT, Server, connect, lines_of, names_of, run_tests, \
-    temporary_directory
-from roots_support import SANITIZED, WAYS, Watch, answers_of, directory_in_memory, put_many, \
+from harness import FULL, IO_TIMEOUT, SANITIZED, SEED, Server, connect, lines_of, names_of, \
+    run_tests, temporary_directory
+from roots_support import WAYS, Watch, answers_of, directory_in_memory, put_many, \
     swapping, tree_of
 
 ROUNDS = 4000 if FULL else 60
@@ -258,8 +258,6 @@ def update_all(server, names, done, seed):
 
 def test_listings_beside_updates_have_each_name_once():
     """On a tmpfs, where a name that a rename replaces gets a new place in its directory."""
-    seed = int(os.environ.get("STTP_SEED", random.randrange(1 << 32)))
-    print(f"    STTP_SEED={seed}")
     names = sorted(b"n%d" % number for number in range(3000))
     requests = {b"LIST /d": b", ".join(names), b"LIST /d?q=": b", ".join(names),
                 b"LIST /d?limit=1000": b", ".join(names[:1000]),
@@ -270,7 +268,7 @@ def test_listings_beside_updates_have_each_name_once():
         (docroot / "d").mkdir()
         put_many(docroot / "d", names)
         done = threading.Event()
-        updaters = [threading.Thread(target=update_all, args=(server, names, done, seed + number))
+        updaters = [threading.Thread(target=update_all, args=(server, names, done, SEED + number))
                     for number in range(2)]
         for updater in updaters:
             updater.start()

@@ -5,14 +5,13 @@ import contextlib
 import errno
 import itertools
 import os
-import random
 import re
 import sys
 import threading
 
-from client_support import cpu_seconds
+from client_support import cpu_seconds, descriptors_of
 from faults import EVER, Faults
-from harness import (FULL, Server, StartFailure, connect, run_tests, temporary_directory,
+from harness import (FULL, SEED, Server, StartFailure, connect, run_tests, temporary_directory,
                      wait_until)
 
 ANSWER = re.compile(rb'(\d{3}) (\S+) [A-Z ]+?(?: "([^"]*)")?\n')
@@ -160,8 +159,7 @@ def pipelined(server, session):
 
 runs = itertools.count()
 CONNECTIONS = 4 if FULL else 2
-SEED = int(os.environ.get("STTP_SEED") or random.randrange(2**32))
-# With full counts every allocation fails in its turn; else one in so many, from one of the first on.
+# With full counts every allocation fails in its turn; else one in so many, from one of the first.
 STEP = 1 if FULL else 4
 
 
@@ -201,10 +199,6 @@ def check_serving(server):
         session.check(server)
 
 
-def descriptors(server):
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
 def reserved(server):
     return [name for _, directories, files in os.walk(server.docroot)
             for name in directories + files if name.startswith(".sttp-")]
@@ -216,11 +210,11 @@ def sttpd(*args, **options):
     descriptor, and when it ends, of all memory."""
     with Faults() as faults:
         with Server(*args, program=faults.PROGRAM, env=faults.env, **options) as server:
-            before = descriptors(server)
+            before = descriptors_of(server)
             check_serving(server)
             yield faults, server
             check_serving(server)
-            wait_until(lambda: descriptors(server) == before, what=f"{before} descriptors")
+            wait_until(lambda: descriptors_of(server) == before, what=f"{before} descriptors")
             assert not reserved(server), reserved(server)
         assert faults.outstanding == 0, f"{faults.outstanding} blocks were not freed"
 
@@ -307,7 +301,8 @@ def test_every_allocation_of_a_start_fails_once():
 
 
 def test_every_thread_of_a_start_fails_once():
-    every_start("pthread_create", errno.EAGAIN, "(thread|cannot start).*Resource temporarily unavailable")
+    every_start("pthread_create", errno.EAGAIN,
+                "(thread|cannot start).*Resource temporarily unavailable")
 
 
 def test_every_eventfd_of_a_start_fails_once():
@@ -412,5 +407,4 @@ def test_no_thread_for_the_storage():
 
 
 if __name__ == "__main__":
-    print(f"seed {SEED}", flush=True)
     sys.exit(run_tests(globals()))

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 
+from client_support import descriptors_of
 from faults import Faults
-from harness import Server, connect, lines_of, names_of, read_line, run_tests, temporary_directory, \
-    wait_until
+from harness import Server, connect, lines_of, names_of, read_line, run_tests, \
+    temporary_directory, wait_until
 
 NO_SPACE = b'SERVER ERROR "no space left in the storage; delete something or try again later"'
 READ_ONLY = b'SERVER ERROR "the storage is read-only; SHOW and LIST work"'
@@ -82,17 +83,13 @@ def check_texts(server, connection, texts):
         {path.decode() for path in texts}
 
 
-def descriptors(server):
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
 def fill_and_free(options):
     with small_disk(options) as (server, faults), connect(server.address) as connection:
         texts = fill(connection, b"full")
         assert len(texts) > 8
         check_texts(server, connection, texts)
         everything = files_of(server)
-        before = descriptors(server), faults.outstanding
+        before = descriptors_of(server), faults.outstanding
         victim = list(texts)[3]
         for _ in range(200):
             assert ask(connection, b"UPDATE %s new" % victim)[0] == \
@@ -102,7 +99,7 @@ def fill_and_free(options):
         assert files_of(server) == everything
         check_texts(server, connection, texts)
         # The engine keeps a few blocks for connections to come.
-        wait_until(lambda: descriptors(server) == before[0], what="descriptors as before")
+        wait_until(lambda: descriptors_of(server) == before[0], what="descriptors as before")
         wait_until(lambda: faults.outstanding < before[1] + 20, what="memory as before")
         for path in list(texts)[-4:]:
             assert ask(connection, b"DELETE " + path)[0] == b"600 %s DELETED" % path
@@ -133,8 +130,8 @@ def test_read_only_remount():
     with small_disk("size=1m") as (server, _):
         assert lines_of(server, b"CREATE /a/b one") == [b"100 /a/b CREATED"]
         remount(server, "ro")
-        refused = {b"UPDATE /a/b two": b"/a/b", b"CREATE /a/c two": b"/a/c", b"DELETE /a/b": b"/a/b",
-                   b"CREATE /x/y/z two": b"/x/y/z", b"DELETE /a/": b"/a/"}
+        refused = {b"UPDATE /a/b two": b"/a/b", b"CREATE /a/c two": b"/a/c",
+                   b"DELETE /a/b": b"/a/b", b"CREATE /x/y/z two": b"/x/y/z", b"DELETE /a/": b"/a/"}
         for request, path in refused.items():
             assert lines_of(server, request) == [b"500 %s %s" % (path, READ_ONLY)], request
         assert lines_of(server, b"SHOW /a/b", b"LIST /?recursive=1") == \

@@ -59,7 +59,8 @@ def finish(connections):
 
 
 def test_more_connections_than_places():
-    with Server("--threads", "1", config=PATIENT, wrapper=FEW) as server, closing_all() as connections:
+    with Server("--threads", "1", config=PATIENT, wrapper=FEW) as server, \
+            closing_all() as connections:
         hold(server, connections, 60)
         server.wait_log("warning connections wait to be accepted .*: too many connections")
         assert is_quiet(server)
@@ -89,7 +90,8 @@ def test_more_connections_than_descriptors():
 
 def test_guests_that_leave_are_not_served_in_vain():
     """Who waited in the kernel's queue and has gone by now takes no place from others."""
-    with Server("--threads", "1", config=PATIENT, wrapper=FEW) as server, closing_all() as connections:
+    with Server("--threads", "1", config=PATIENT, wrapper=FEW) as server, \
+            closing_all() as connections:
         hold(server, connections, 24)
         with closing_all() as leaving:
             hold(server, leaving, 100)

@@ -1,7 +1,6 @@
 """sttpd against clients that mean harm: what each of them costs, and that the others are served."""
 
 import contextlib
-import os
 import random
 import re
 import select
@@ -10,12 +9,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from client_support import MIB, SANITIZED, closing_all, descriptors_of, memory_grows_at_most, \
+from client_support import MIB, closing_all, descriptors_of, memory_grows_at_most, \
     reset, resident_memory, serves, small_client, wait_descriptors
 from crowd import crowd
 from faults import Faults
-from harness import FULL, IO_TIMEOUT, Server, connect, read_line, receive_all, run_tests, \
-    temporary_directory, wait_until
+from harness import FULL, IO_TIMEOUT, SANITIZED, SEED, Server, connect, read_line, receive_all, \
+    run_tests, temporary_directory, wait_until
 
 PATIENT = "request_timeout: 5m\nidle_timeout: 5m\n"
 
@@ -145,7 +144,8 @@ def test_more_listings_than_a_busy_worker_takes_in():
     three make listings."""
     count, bound = 100, 32 * MIB
     config = "storage_threads: 3\nmax_unsent_total: 32MiB\nthreads: 1\n"
-    with Faults() as faults, Server(program=faults.PROGRAM, env=faults.env, config=config) as server:
+    with Faults() as faults, \
+            Server(program=faults.PROGRAM, env=faults.env, config=config) as server:
         answer = make_deep(server, HALF)
         with memory_grows_at_most(server, 2 * bound + 2 * (MAKING + HEAP)), \
                 ThreadPoolExecutor(1) as pool, faults.delayed("sendmsg", 0.2):
@@ -197,9 +197,7 @@ def nonsense(randomness):
 
 
 def test_random_bytes():
-    seed = int(os.environ.get("STTP_SEED", random.randrange(1 << 32)))
-    print(f"     STTP_SEED={seed}")
-    randomness = random.Random(seed)
+    randomness = random.Random(SEED)
     with Server(config="request_timeout: 5s\n") as server:
         before = descriptors_of(server)
         for _ in range(5000 if FULL else 200):

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from harness import FULL, Server, connect, receive_all, run_tests, temporary_directory
+from harness import FULL, SEED, Server, connect, receive_all, run_tests, temporary_directory
 
 CLIENTS = 50
 ANSWER = re.compile(rb"100 /\d+/\d+ CREATED\n|200 /\d+/\d+ OK\n\d+\n|200 /\d+ OK\n[0-9, ]+\n")
@@ -98,9 +98,7 @@ def stop_under_load(randomness, signal_number):
 
 
 def test_stop_under_load_of_fifty_clients():
-    seed = int(os.environ.get("STTP_SEED", random.randrange(1 << 32)))
-    print(f"     STTP_SEED={seed}")
-    randomness = random.Random(seed)
+    randomness = random.Random(SEED)
     for number in range(50 if FULL else 4):
         stop_under_load(randomness, (signal.SIGTERM, signal.SIGINT)[number % 2])
 

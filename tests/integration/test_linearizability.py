@@ -2,16 +2,14 @@
 and between clients and a server that lies."""
 
 import itertools
-import os
 import random
 import sys
 
 from faulty_proxy import DoubleCreate, Honest, LostUpdate, Proxy, ResurrectedDelete, StaleRead
-from harness import FULL, Server, run_tests
+from harness import FULL, SEED, Server, run_tests
 from linearizability import ABSENT, KEEP, Operation, Unexpected, find_violation, holds, steps_of
 from race_clients import Plan, Processes
 
-SEED = int(os.environ.get("STTP_SEED") or random.SystemRandom().randrange(1 << 32))
 
 ANSWERS = {"created": (100, None, b"CREATED"), "exists": (300, None, b'"file already exists"'),
            "absent": (400, None, b""), "no path": (410, None, b""), "deleted": (600, None, b""),
@@ -273,5 +271,4 @@ def test_finds_a_planted_resurrected_delete():
 
 
 if __name__ == "__main__":
-    print(f"seed {SEED}", flush=True)
     sys.exit(run_tests(globals()))

@@ -4,7 +4,6 @@ it, and what it had acknowledged or shown is there. STTP_SEED repeats a run's ch
 import bisect
 import collections
 import concurrent.futures
-import os
 import pathlib
 import random
 import sys
@@ -12,12 +11,11 @@ import tempfile
 import threading
 
 from disk_model import Disk, Replay, build, frozen, has_leftovers, read_tree, view_of
-from harness import (FULL, STOP_DEADLINE, Server, connect, read_line, remove_tree, run_tests,
-                     wait_until)
+from harness import FULL, MEMORY, SEED, STOP_DEADLINE, Server, connect, read_line, remove_tree, \
+    run_tests, wait_until
 from history import History, faults, served_view
 from syscalls import Conversations, Traced
 
-SEED = int(os.environ.get("STTP_SEED") or random.randrange(2**32))
 CLIENTS = 8
 ROUNDS = 4 if FULL else 3
 STATES_EACH = 32 if FULL else 16  # of one moment
@@ -30,8 +28,7 @@ SLOW_SYNC = "fsync:delay_enter=15000:when=3+3"
 
 def memory_directory():
     """For many small trees that nobody needs to have on a disk."""
-    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    return pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-", dir=parent))
+    return pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-", dir=MEMORY))
 
 
 class Client(threading.Thread):
@@ -275,5 +272,4 @@ def test_the_judge_finds_what_a_server_without_syncs_loses():
 
 
 if __name__ == "__main__":
-    print(f"seed {SEED}", flush=True)
     sys.exit(run_tests(globals()))

@@ -1,20 +1,13 @@
 """Many clients at once on a few paths: every history of a path is linearizable, whatever the
 clients and the server do meanwhile. Under ThreadSanitizer it is the load that finds data races."""
 
-import itertools
-import os
-import pathlib
-import random
 import signal
 import sys
-import tempfile
-import threading
 
-from harness import FULL, Server, names_of, run_tests, temporary_directory
+from harness import FULL, SEED, Server, run_tests, temporary_directory
 from linearizability import check_paths
 from race_clients import Client, Plan, Processes, Session
 
-SEED = int(os.environ.get("STTP_SEED") or random.SystemRandom().randrange(1 << 32))
 
 # They share directories, which are removed and made again: a change of one path beside that of the
 # directory of another.
@@ -48,51 +41,6 @@ def test_histories_with_syncs_are_linearizable():
 
 def test_histories_with_two_storage_threads_are_linearizable():
     check_six(20_000 if FULL else 1_200, "--durability", "interval", "--storage-threads", "2")
-
-
-# -- listings
-
-
-def update_until(stopped, address, count):
-    session = Session(address, "updates")
-    with session.socket:
-        for i in itertools.cycle(range(count)):
-            operation, = session.send([(b"UPDATE", b"/%d" % i, b"%d" % i)])
-            assert session.answer(operation).code == 200
-            if stopped.is_set():
-                return
-
-
-def check_listings(docroot, files=5_000, listings=60):
-    """A file that was there all the time is listed, once, whatever text it gets meanwhile."""
-    names = sorted(b"%d" % i for i in range(files))
-    for name in names:
-        (docroot / name.decode()).touch()
-    stopped = threading.Event()
-    with Server("-t", "2", "--durability", "none", docroot=docroot) as server:
-        updates = [threading.Thread(target=update_until, args=(stopped, server.address, count))
-                   for count in (50, files)]
-        for thread in updates:
-            thread.start()
-        try:
-            for query in (b"", b"?limit=3000"):
-                for _ in range(listings // 2):
-                    listed = names_of(server, b"LIST /" + query)
-                    wanted = names[:3000 if query else files]
-                    assert listed == wanted, sorted(set(wanted) ^ set(listed))[:10]
-        finally:
-            stopped.set()
-            for thread in updates:
-                thread.join()
-
-
-def test_listings_beside_updates_miss_nothing():
-    """Where memory holds the files, a directory that is read while a file in it is replaced may
-    well lose the name."""
-    in_memory = pathlib.Path("/dev/shm")
-    base = in_memory if os.access(in_memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="sttp-test-", dir=base) as docroot:
-        check_listings(pathlib.Path(docroot))
 
 
 # -- 32 clients
@@ -165,5 +113,4 @@ def test_stop_under_the_load_of_32_clients():
 
 
 if __name__ == "__main__":
-    print(f"seed {SEED}", flush=True)
     sys.exit(run_tests(globals()))

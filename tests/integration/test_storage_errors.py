@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 
+from client_support import descriptors_of
 from faults import EVER, Faults
 from harness import FULL, MEMORY, Server, connect, lines_of, names_of, read_line, remove_tree, \
     run_tests, temporary_directory, wait_until
@@ -139,9 +140,6 @@ class Bench:
         remove_tree(directory)
         return {**counts, "read": case.reads, "write": case.writes}
 
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.server.process.pid}/fd"))
-
 
 def judge(case, directory, wanted, answer, call, error):
     """Whether it was refused. The answer and what is on the disk must fit together."""
@@ -165,13 +163,13 @@ def fail(bench, name, call, first, error, times=1, after=False, cleared=True):
     """One request with one fault, and the same once it is gone. Whether it was refused."""
     case = CASES[name]
     directory = bench.prepare()
-    before = bench.descriptors()
+    before = descriptors_of(bench.server)
     with bench.memory(case), \
             bench.faults.armed(call, error, first=first, times=times, after=after):
         answer = bench.ask(case, directory)
         assert bench.faults.hits(call) > 0, "the fault was not met"
     refused, reserved = judge(case, directory, bench.wanted(case, directory), answer, call, error)
-    assert bench.descriptors() == before, "descriptors"
+    assert descriptors_of(bench.server) == before, "descriptors"
     if cleared:
         assert not reserved, reserved
     listed = names_of(bench.server, b"LIST /%s?recursive=1" % directory.name.encode())
@@ -205,7 +203,8 @@ def each_call(bench, errors, calls=(*CALLS, "read", "write"), **options):
         for call in calls:
             for first in range(1, counts.get(call, 0) + 1):
                 for error in errors(call):
-                    what = f"{name}: {call} {first} of {counts[call]}: {errno.errorcode[error]} {options}"
+                    what = f"{name}: {call} {first} of {counts[call]}: " \
+                        f"{errno.errorcode[error]} {options}"
                     try:
                         if fail(bench, name, call, first, error, **options):
                             refused.add((name, call))
@@ -221,7 +220,8 @@ def test_each_call_fails_with_EIO():
         wait_until(lambda: bench.faults.outstanding < before + 20, what="memory as before")
     # The faults were there: what these steps do cannot be done without them.
     for name in ("CREATE", "CREATE directories", "UPDATE"):
-        assert {(name, call) for call in ("openat2", "openat", "write", "fsync", "close")} <= refused
+        assert {(name, call) for call in
+                ("openat2", "openat", "write", "fsync", "close")} <= refused
     assert {("CREATE directories", "mkdirat"), ("CREATE", "renameat2"), ("UPDATE", "renameat"),
             ("UPDATE", "faccessat"), ("DELETE", "unlinkat"), ("DELETE directory", "unlinkat"),
             ("SHOW", "openat2"), ("SHOW", "fstat"), ("SHOW", "read"), ("LIST", "readdir"),
@@ -314,7 +314,7 @@ def test_short_reads_and_writes():
 
 def test_all_calls_fail():
     with bench_of() as bench:
-        before = bench.descriptors()
+        before = descriptors_of(bench.server)
         directory = bench.prepare()
         with contextlib.ExitStack() as armed:
             for call in CALLS:
@@ -323,17 +323,9 @@ def test_all_calls_fail():
                 refusal = bench.ask(case, directory)[0]
                 assert REFUSED.fullmatch(refusal).group(2) == NOTHING_CHANGED, refusal
         assert tree(directory) == (BEFORE, [])
-        assert bench.descriptors() == before
+        assert descriptors_of(bench.server) == before
         for case in CASES.values():
             bench.succeed(case)
-
-
-def test_no_thread_can_be_started():
-    with Faults() as faults, Server(program=Faults.PROGRAM, env=faults.env) as server:
-        with faults.armed("pthread_create", errno.EAGAIN, times=EVER):
-            assert lines_of(server, b"CREATE /a x", b"LIST /") == \
-                [b'500 /a SERVER ERROR "server busy"', b'500 / SERVER ERROR "server busy"']
-        assert lines_of(server, b"CREATE /a x") == [b"100 /a CREATED"]
 
 
 if __name__ == "__main__":
