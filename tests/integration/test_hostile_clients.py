@@ -148,7 +148,7 @@ def test_more_listings_than_a_busy_worker_takes_in():
             Server(program=faults.PROGRAM, env=faults.env, config=config) as server:
         answer = make_deep(server, HALF)
         with memory_grows_at_most(server, 2 * bound + 2 * (MAKING + HEAP)), \
-                ThreadPoolExecutor(1) as pool, faults.delayed("sendmsg", 0.2):
+                ThreadPoolExecutor(1) as pool, faults.delayed("sendmsg", 1):
             done = pool.submit(crowd, server, [LIST_DEEP.rstrip()] * count, 60)
             server.wait_log("LIST /d: the answer is lost")
             faults.delay("sendmsg", 0)
