@@ -1,11 +1,12 @@
 /* From bytes to requests: takes whole lines out of a connection's input and gives them to the
  * handler, or answers in its place what is no request.
  *
- * The order (docs/protocol.md, section 1). Reads of one connection run together. A change begins
+ * The order (docs/protocol.md, section 1). SHOWs of one connection run together. A change begins
  * when everything before it is answered, and what comes behind it stays unparsed until it is
- * answered itself: the barrier. So does what comes when too many requests or answers wait, and what
- * comes behind a listing: its answer may be large, and a client that takes none of many shall not
- * have them all made. */
+ * answered itself: the barrier. So does a LIST: its answer may be large, and shall neither be one
+ * of many that a client takes none of, nor wait for the answer to a slow request before it, where
+ * no reset of a stalling client could free it. Unparsed stays, too, what comes when too many
+ * requests or answers wait. */
 #include <errno.h>
 
 #include "engine.h"
@@ -90,6 +91,12 @@ static void refuse_http(struct sttp__connection *connection)
     end_input(connection, STTP_CLOSE_HTTP);
 }
 
+/* Whether it waits for all requests before it, and all behind it wait for it. */
+static bool runs_alone(const sttp_request *request)
+{
+    return sttp_action_is_change(request->action) || request->action == STTP_ACTION_LIST;
+}
+
 static void dispatch(struct sttp__connection *connection, const sttp_request *request)
 {
     const sttp_server_options *options = &connection->worker->server->options;
@@ -97,12 +104,12 @@ static void dispatch(struct sttp__connection *connection, const sttp_request *re
     if (reply == NULL)
         return;
     reply->change = sttp_action_is_change(request->action);
-    connection->barrier = reply->change || request->action == STTP_ACTION_LIST;
+    connection->barrier = runs_alone(request);
     options->handler(options->handler_context, request, reply);
 }
 
-/* Takes one line out of the input. A change that comes while others are under way stays where it is
- * and is parsed again when they are answered. */
+/* Takes one line out of the input. A request that runs alone and comes while others are under way
+ * stays where it is and is parsed again when they are answered. */
 static void take_line(struct sttp__connection *connection)
 {
     struct sttp__chunk *input = connection->input;
@@ -113,7 +120,7 @@ static void take_line(struct sttp__connection *connection)
     sttp_status status =
         sttp_parse_request(&connection->parser, input->data + input->start,
                            input->end - input->start, &consumed, &request, &problem);
-    if (status == STTP_OK && connection->unfinished > 0 && sttp_action_is_change(request.action)) {
+    if (status == STTP_OK && connection->unfinished > 0 && runs_alone(&request)) {
         connection->parser = before;
         connection->barrier = true;
         return;
