@@ -1,11 +1,12 @@
 /* Accepting connections within the limits.
  *
  * Each worker accepts from sockets of its own. A new connection passes the limit of its address,
- * then needs a place among max_connections. Where all are taken, a connection that lingers makes
- * room, or else the one that is idle for longest on any worker: its worker is asked by mailbox and
- * answers when it is done. In the meantime the new connection is the worker's guest, and nothing
- * more is accepted. Where no connection is idle, or where descriptors or memory are out, accepting
- * pauses for a moment too: the queue of the kernel is the queue for those who come. */
+ * then needs a place among max_connections. Where all are taken, one makes room that lingers and
+ * whose peer has its last answer, or else the one that is idle for longest on any worker: its
+ * worker is asked by mailbox and answers when it is done. In the meantime the new connection is the
+ * worker's guest, and nothing more is accepted. Where no connection is idle, or where descriptors
+ * or memory are out, accepting pauses for a moment too: the queue of the kernel is the queue for
+ * those who come. */
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 
 enum {
     ACCEPTS_PER_EVENT = 64,
+    LOOKS = 64, /* connections that are asked whether they can go */
     PAUSE = 100 /* milliseconds */
 };
 
@@ -22,27 +24,45 @@ enum {
 
 enum room { ROOM_MADE, ROOM_ASKED_FOR, ROOM_NONE };
 
-/* Closes a connection of this worker that only waits for its peer to close, else the one that is
- * idle for longest. One whose next request has just come is not idle, though the worker has not
- * read it yet. */
+/* The connection that is under the timeout for longest and of which nothing is on its way; NULL
+ * where there is none among the first ones. */
+static struct sttp__connection *
+first_quiet(const struct sttp__worker *worker, enum sttp__timeout timeout,
+            bool (*is_quiet)(const struct sttp__connection *connection))
+{
+    struct sttp__connection *connection = TAILQ_FIRST(&worker->by_timeout[timeout]);
+    int looks = LOOKS;
+    while (connection != NULL && !is_quiet(connection))
+        connection = --looks > 0 ? TAILQ_NEXT(connection, in_timeouts) : NULL;
+    return connection;
+}
+
+/* One whose next request has just come is not idle, though the worker has not read it yet. */
+static bool is_idle(const struct sttp__connection *connection)
+{
+    return !sttp__connection_has_input(connection);
+}
+
+/* Closing takes nothing from a peer that has its last answer. TCP counts the end as one more. */
+static bool has_last_answer(const struct sttp__connection *connection)
+{
+    return sttp__connection_untaken(connection) <= 1;
+}
+
+/* Closes a connection of this worker: one that only waits for its peer to close, or else the one
+ * that is idle for longest, or else one whose last answer may be lost by it. */
 static bool close_one(struct sttp__worker *worker)
 {
-    struct sttp__connection *connection = TAILQ_FIRST(&worker->by_timeout[STTP__TIMEOUT_LINGER]);
-    int looks = ACCEPTS_PER_EVENT;
-    if (connection != NULL) {
-        sttp__connection_close(connection, connection->reason);
-        return true;
-    }
-    TAILQ_FOREACH(connection, &worker->by_timeout[STTP__TIMEOUT_IDLE], in_timeouts)
-    {
-        if (!sttp__connection_has_input(connection)) {
-            sttp__connection_close(connection, STTP_CLOSE_MAKE_ROOM);
-            return true;
-        }
-        if (--looks == 0)
-            break;
-    }
-    return false;
+    struct sttp__connection *goes = first_quiet(worker, STTP__TIMEOUT_LINGER, has_last_answer);
+    if (goes == NULL)
+        goes = first_quiet(worker, STTP__TIMEOUT_IDLE, is_idle);
+    if (goes == NULL)
+        goes = TAILQ_FIRST(&worker->by_timeout[STTP__TIMEOUT_LINGER]);
+    if (goes == NULL)
+        return false;
+    bool idle = goes->timeout == STTP__TIMEOUT_IDLE;
+    sttp__connection_close(goes, idle ? STTP_CLOSE_MAKE_ROOM : goes->reason);
+    return true;
 }
 
 static struct sttp__worker *most_room(sttp_server *server)

@@ -142,8 +142,7 @@ static void receive(struct sttp__connection *connection)
 
 /* ---- flush ---- */
 
-/* Bytes that were given to the socket and that the peer has not acknowledged. */
-static int count_untaken(const struct sttp__connection *connection)
+int sttp__connection_untaken(const struct sttp__connection *connection)
 {
     int bytes = 0;
     return ioctl(socket_of(connection), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
@@ -153,7 +152,7 @@ static int count_untaken(const struct sttp__connection *connection)
  * now and then shall not hold a connection for ever. */
 static bool has_taken(struct sttp__connection *connection)
 {
-    int untaken = count_untaken(connection);
+    int untaken = sttp__connection_untaken(connection);
     if (connection->untaken - untaken < TAKEN_IN_TIME)
         return false;
     connection->untaken = untaken;
@@ -164,7 +163,7 @@ static bool has_taken(struct sttp__connection *connection)
 static void note_full(struct sttp__connection *connection, int sent)
 {
     if (connection->timeout != STTP__TIMEOUT_SEND) {
-        connection->untaken = count_untaken(connection);
+        connection->untaken = sttp__connection_untaken(connection);
         return;
     }
     connection->untaken += sent;
@@ -184,16 +183,6 @@ static void flush(struct sttp__connection *connection)
     connection->socket_full = connection->output.size > 0;
     if (connection->socket_full)
         note_full(connection, sent > 0 ? (int)sent : 0);
-}
-
-/* A socket is writable again only when much of its queue is gone: a slow peer can take bytes for
- * longer than the timeout before that. */
-static void expire_send(struct sttp__connection *connection)
-{
-    if (has_taken(connection))
-        sttp__worker_set_timeout(connection, STTP__TIMEOUT_SEND, true);
-    else
-        sttp__connection_reset(connection, STTP_CLOSE_SEND_TIMEOUT);
 }
 
 /* ---- linger ---- */
@@ -426,6 +415,16 @@ void sttp__connection_reset(struct sttp__connection *connection, sttp_close_reas
     sttp__connection_close(connection, reason);
 }
 
+/* A socket is writable again only when much of its queue is gone: a slow peer can take bytes for
+ * long before that. */
+void sttp__connection_spare_or_reset(struct sttp__connection *connection, sttp_close_reason reason)
+{
+    if (connection->since < connection->worker->now && has_taken(connection))
+        sttp__worker_set_timeout(connection, STTP__TIMEOUT_SEND, true);
+    else
+        sttp__connection_reset(connection, reason);
+}
+
 void sttp__connection_expire(struct sttp__connection *connection)
 {
     switch (connection->timeout) {
@@ -440,7 +439,7 @@ void sttp__connection_expire(struct sttp__connection *connection)
         sttp__connection_run(connection, false);
         break;
     case STTP__TIMEOUT_SEND:
-        expire_send(connection);
+        sttp__connection_spare_or_reset(connection, STTP_CLOSE_SEND_TIMEOUT);
         break;
     default:
         sttp__connection_close(connection, connection->reason);

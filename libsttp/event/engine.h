@@ -152,6 +152,10 @@ void sttp__connection_close(struct sttp__connection *connection, sttp_close_reas
 /* The same, but the kernel drops what the peer has not taken yet. */
 void sttp__connection_reset(struct sttp__connection *connection, sttp_close_reason reason);
 
+/* One whose socket is full: its time to take bytes begins anew if the peer has taken enough of them
+ * since that began; else, or if it began at this very moment, it is reset. */
+void sttp__connection_spare_or_reset(struct sttp__connection *connection, sttp_close_reason reason);
+
 /* What its timeout says to do. */
 void sttp__connection_expire(struct sttp__connection *connection);
 
@@ -162,17 +166,19 @@ void sttp__connection_stop(struct sttp__connection *connection);
 /* Whether bytes have come that nobody has read. */
 bool sttp__connection_has_input(const struct sttp__connection *connection);
 
+/* Bytes that were given to the socket and that the peer has not acknowledged. */
+int sttp__connection_untaken(const struct sttp__connection *connection);
+
 /* Whether closing it now takes an answer from the peer. */
 bool sttp__connection_is_unfinished(const struct sttp__connection *connection);
 
 /* ---- the memory of unsent answers: unsent.c ---- */
 
-/* Counts what the connection's answers take now; asks the other workers to trim where that makes
- * too much of all together. */
+/* Counts what the connection's answers take now. */
 void sttp__unsent_count(struct sttp__connection *connection);
 
-/* While there is too much, and this worker has more than its share of it: resets the connection
- * that has kept the most for the longest. Not from within a connection's run. */
+/* While all connections together keep too much: resets those that have kept the most for the
+ * longest, or wakes the worker that has to. Not from within a connection's run. */
 void sttp__unsent_trim(struct sttp__worker *worker);
 
 /* ---- requests: request.c ---- */
@@ -255,7 +261,6 @@ struct sttp__worker {
     unsigned runnable_count;
     bool collecting; /* the runnable connections run at the end of this event */
     unsigned connections;
-    size_t unsent; /* bytes that the unsent answers of its connections take */
 
     struct sttp__pool pool;
     struct sttp_reply *free_replies;
@@ -281,6 +286,10 @@ struct sttp__worker {
     /* Since when its longest idle connection is idle, 0 where one lingers, UINT64_MAX where none
      * can make room. Read by others. */
     _Alignas(64) atomic_uint_fast64_t room_since;
+    /* Since when a peer takes nothing of its full socket, the first of them; UINT64_MAX where none
+     * is full. Read by others, and so the next. */
+    atomic_uint_fast64_t stalled_since;
+    atomic_size_t unsent; /* bytes that the unsent answers of its connections take */
 };
 
 sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server);

@@ -165,14 +165,16 @@ static sttp_status open_unix(sttp_server *server, struct sttp__listener *listene
     return STTP_OK;
 }
 
-/* The socket only while the file is still the one that this server has made. */
+/* Each only while it is still the one that this server has made. */
 static void remove_files(const struct sttp__listener *listener)
 {
+    struct stat lock;
     if (listener->path != NULL && is_file(listener->path, &listener->file))
         unlink(listener->path);
     if (listener->lock < 0)
         return;
-    unlink(listener->lock_path);
+    if (fstat(listener->lock, &lock) == 0 && is_file(listener->lock_path, &lock))
+        unlink(listener->lock_path);
     close(listener->lock);
 }
 

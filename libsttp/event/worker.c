@@ -39,15 +39,25 @@ void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)
     worker->timer_at = at;
 }
 
-/* Tells the other workers how good the connection is that this one could close to make room. */
-static void publish_room(struct sttp__worker *worker)
+static uint64_t first_since(const struct sttp__worker *worker, enum sttp__timeout timeout)
 {
-    struct sttp__connection *first = TAILQ_FIRST(&worker->by_timeout[STTP__TIMEOUT_IDLE]);
-    uint64_t since = first == NULL ? UINT64_MAX : first->since;
-    if (!TAILQ_EMPTY(&worker->by_timeout[STTP__TIMEOUT_LINGER]))
-        since = 0;
-    if (atomic_load_explicit(&worker->room_since, memory_order_relaxed) != since)
-        atomic_store_explicit(&worker->room_since, since, memory_order_relaxed);
+    const struct sttp__connection *first = TAILQ_FIRST(&worker->by_timeout[timeout]);
+    return first == NULL ? UINT64_MAX : first->since;
+}
+
+/* Others read it: what has not changed is not written, and stays in their caches. */
+static void publish(atomic_uint_fast64_t *place, uint64_t value)
+{
+    if (atomic_load_explicit(place, memory_order_relaxed) != value)
+        atomic_store_explicit(place, value, memory_order_relaxed);
+}
+
+/* Tells the other workers how good the connections are that this one could close. */
+static void publish_first(struct sttp__worker *worker)
+{
+    bool lingers = !TAILQ_EMPTY(&worker->by_timeout[STTP__TIMEOUT_LINGER]);
+    publish(&worker->room_since, lingers ? 0 : first_since(worker, STTP__TIMEOUT_IDLE));
+    publish(&worker->stalled_since, first_since(worker, STTP__TIMEOUT_SEND));
 }
 
 static void enter_timeout(struct sttp__connection *connection, enum sttp__timeout timeout)
@@ -58,7 +68,7 @@ static void enter_timeout(struct sttp__connection *connection, enum sttp__timeou
     TAILQ_INSERT_TAIL(&worker->by_timeout[timeout], connection, in_timeouts);
     if (timeout != STTP__TIMEOUT_NONE)
         sttp__worker_arm(worker, worker->now + worker->timeouts[timeout]);
-    publish_room(worker);
+    publish_first(worker);
 }
 
 static void leave_timeout(struct sttp__connection *connection)
@@ -112,7 +122,7 @@ void sttp__worker_remove(struct sttp__connection *connection)
 {
     struct sttp__worker *worker = connection->worker;
     leave_timeout(connection);
-    publish_room(worker);
+    publish_first(worker);
     if (connection->runnable)
         unschedule(connection);
     worker->connections--;
@@ -346,6 +356,7 @@ sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server
         TAILQ_INIT(&worker->by_timeout[i]);
     TAILQ_INIT(&worker->runnable);
     atomic_init(&worker->room_since, UINT64_MAX);
+    atomic_init(&worker->stalled_since, UINT64_MAX);
     sttp_status status = prepare(worker);
     if (status != STTP_OK) {
         int error = errno;

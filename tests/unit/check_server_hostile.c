@@ -1,11 +1,10 @@
 /* The server engine: clients that mean harm, each with what bounds it. */
 #include <linux/sockios.h>
 #include <malloc.h>
-#include <sched.h>
+#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "libsttp/event/address_count.h"
@@ -222,6 +221,78 @@ START_TEST(test_reader_outlives_stallers)
 }
 END_TEST
 
+static int on_worker(struct fixture *fixture, pthread_t worker, bool same)
+{
+    for (int i = 0; i < 100; i++) {
+        int fd = slow_client(fixture);
+        round_trip(fd);
+        if ((pthread_equal(worker_of_last(fixture), worker) != 0) == same)
+            return fd;
+        close(fd);
+    }
+    ck_abort_msg("all connections came to one worker");
+}
+
+/* So that the peer's kernel, which takes bytes on its own and in steps, takes no more later. */
+static void let_windows_fill(const int *fds, int count)
+{
+    for (int i = 0; i < count; i++)
+        ask_for_big(fds[i], 1);
+    poll(NULL, 0, 1000);
+}
+
+/* Nor does one go that is alone on its worker, when those who take nothing are on another. */
+START_TEST(test_reader_outlives_stallers_elsewhere)
+{
+    struct fixture *fixture = start((sttp_server_options){
+        .max_unsent_total = 16 * BIG, .max_unsent = 79 * BIG / 10, .workers = 2});
+    int stalling = slow_client(fixture);
+    round_trip(stalling);
+    pthread_t worker = worker_of_last(fixture);
+    int other = on_worker(fixture, worker, true);
+    int reader = on_worker(fixture, worker, false);
+    let_windows_fill(&stalling, 1);
+    ask_for_big(stalling, 20);
+    round_trip(other);
+    poll(NULL, 0, 300); /* for which it has taken nothing by now */
+    ask_for_big(reader, 20);
+    wait_reason(fixture, STTP_CLOSE_UNSENT, 1);
+    shutdown(reader, SHUT_WR);
+    ck_assert(!ends_in_reset(reader));
+    close(other);
+    close(stalling);
+    stop(fixture);
+}
+END_TEST
+
+/* Nor one that takes less than makes the socket writable: the kernel knows of it. */
+START_TEST(test_slow_reader_outlives_stallers)
+{
+    enum { COUNT = 20, BITE = 65536 };
+    static char bytes[BITE];
+    struct fixture *fixture = start((sttp_server_options){.max_unsent_total = 8 * BIG});
+    int fds[COUNT];
+    int other = client(fixture);
+    int reader = slow_client(fixture);
+    ask_for_big(reader, 20);
+    for (int i = 0; i < COUNT; i++)
+        fds[i] = slow_client(fixture);
+    let_windows_fill(fds, COUNT);
+    ck_assert_int_eq(recv(reader, bytes, BITE, MSG_WAITALL), BITE);
+    for (int i = 0; current(fixture, &fixture->reasons[STTP_CLOSE_UNSENT]) == 0; i++) {
+        ck_assert_int_lt(i, COUNT);
+        ask_for_big(fds[i], 6);
+        round_trip(other);
+    }
+    shutdown(reader, SHUT_WR);
+    ck_assert(!ends_in_reset(reader));
+    close(other);
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    stop(fixture);
+}
+END_TEST
+
 /* ---- who is cut off and stays ---- */
 
 /* The connection's last answer is sent, and more comes than is read. */
@@ -236,6 +307,8 @@ static int lingerer(struct fixture *fixture)
     ck_assert_int_gt(got, 0);
     ck_assert_int_eq(strncmp(answer, "300 - CLIENT ERROR", 18), 0);
     expect_end(fd);
+    int now = 1; /* tells the server's kernel of it */
+    ck_assert_int_eq(setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &now, sizeof now), 0);
     return fd;
 }
 
@@ -289,6 +362,36 @@ START_TEST(test_lingering_makes_room)
 }
 END_TEST
 
+/* But not before its last answer has come to it, while another can go. */
+START_TEST(test_lingering_keeps_its_answer)
+{
+    static char line[5000];
+    struct fixture *fixture = start((sttp_server_options){.max_connections = 2});
+    int idle = client(fixture);
+    round_trip(idle);
+    int fd = slow_client(fixture);
+    memset(line, 'x', sizeof line);
+    memcpy(line, "SHOW /big\n", 10);
+    send_bytes(fd, line, sizeof line);
+    round_trip(idle);
+    round_trip(idle);
+    int second = client(fixture);
+    exchange(second, "SHOW /now\nSHOW /park\n", "200 /now OK\ntext\n");
+    wait_reason(fixture, STTP_CLOSE_MAKE_ROOM, 1);
+    ck_assert_uint_eq(current(fixture, &fixture->reasons[STTP_CLOSE_LINE_TOO_LONG]), 0);
+    wait_parked(fixture, 1);
+    int third = client(fixture);
+    round_trip(third);
+    ck_assert_uint_eq(current(fixture, &fixture->reasons[STTP_CLOSE_LINE_TOO_LONG]), 1);
+    release_parked(fixture, 0);
+    close(idle);
+    close(fd);
+    close(second);
+    close(third);
+    stop(fixture);
+}
+END_TEST
+
 /* A request that is on its way when the server stops meets no reset, which could take the answer
  * before it from the peer. */
 START_TEST(test_stop_takes_no_answer)
@@ -339,112 +442,6 @@ START_TEST(test_ipv6_is_counted_by_network)
 }
 END_TEST
 
-/* ---- two servers on one path ---- */
-
-static char directory[64];
-static char socket_address[96];
-
-static void make_directory(void)
-{
-    snprintf(directory, sizeof directory, "/tmp/check_server_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    snprintf(socket_address, sizeof socket_address, "unix:%s/socket", directory);
-}
-
-struct starter {
-    pthread_barrier_t *line;
-    sttp_status status;
-    sttp_server *server;
-};
-
-static void *listen_at_once(void *argument)
-{
-    struct starter *starter = argument;
-    pthread_barrier_wait(starter->line);
-    starter->status = sttp_server_listen(starter->server, socket_address);
-    return NULL;
-}
-
-/* Of several that find a stale socket at the same moment one gets the path, and keeps it. */
-static void start_together(pthread_barrier_t *line, unsigned count)
-{
-    struct starter starters[8];
-    pthread_t threads[8];
-    sttp_server_options options = {.size = sizeof options, .handler = handle, .workers = 1};
-    for (unsigned i = 0; i < count; i++) {
-        starters[i] = (struct starter){.line = line};
-        ck_assert_int_eq(sttp_server_create(&options, &starters[i].server), STTP_OK);
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, listen_at_once, &starters[i]), 0);
-    }
-    unsigned listening = 0;
-    for (unsigned i = 0; i < count; i++) {
-        pthread_join(threads[i], NULL);
-        listening += starters[i].status == STTP_OK;
-        if (starters[i].status != STTP_OK)
-            ck_assert_int_eq(starters[i].status, STTP_ERR_ADDRESS_IN_USE);
-    }
-    ck_assert_uint_eq(listening, 1);
-    close(connect_to(socket_address));
-    for (unsigned i = 0; i < count; i++)
-        sttp_server_destroy(starters[i].server);
-}
-
-START_TEST(test_starts_at_once_on_one_path)
-{
-    enum { TIMES = 300, STARTERS = 4 };
-    make_directory();
-    pthread_barrier_t line;
-    pthread_barrier_init(&line, NULL, STARTERS);
-    for (int i = 0; i < TIMES; i++) {
-        struct sockaddr_storage address;
-        socklen_t size = parse_address(socket_address, &address);
-        int stale = make_socket(AF_UNIX);
-        if (i % 2 == 0)
-            ck_assert_int_eq(bind(stale, (struct sockaddr *)&address, size), 0);
-        close(stale);
-        start_together(&line, STARTERS);
-    }
-    pthread_barrier_destroy(&line);
-    ck_assert_msg(rmdir(directory) == 0, "something stays behind");
-}
-END_TEST
-
-static atomic_int holders;
-static atomic_int clashes;
-
-static void *hold_again_and_again(void *argument)
-{
-    sttp_server_options options = {.size = sizeof options, .handler = handle, .workers = 1};
-    (void)argument;
-    for (int i = 0; i < 2000; i++) {
-        sttp_server *server;
-        if (sttp_server_create(&options, &server) != STTP_OK)
-            continue;
-        if (sttp_server_listen(server, socket_address) == STTP_OK) {
-            atomic_fetch_add(&clashes, atomic_fetch_add(&holders, 1));
-            sched_yield();
-            atomic_fetch_sub(&holders, 1);
-        }
-        sttp_server_destroy(server);
-    }
-    return NULL;
-}
-
-/* Nor do two have it while others give it up. */
-START_TEST(test_ends_and_starts_on_one_path)
-{
-    enum { HOLDERS = 4 };
-    pthread_t threads[HOLDERS];
-    make_directory();
-    for (int i = 0; i < HOLDERS; i++)
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, hold_again_and_again, NULL), 0);
-    for (int i = 0; i < HOLDERS; i++)
-        pthread_join(threads[i], NULL);
-    ck_assert_int_eq(atomic_load(&clashes), 0);
-    ck_assert_msg(rmdir(directory) == 0, "something stays behind");
-}
-END_TEST
-
 static Suite *hostile_suite(void)
 {
     Suite *suite = suite_create("server_hostile");
@@ -455,15 +452,16 @@ static Suite *hostile_suite(void)
     tcase_add_test(answers, test_unsent_total_of_several_workers);
     tcase_add_test(answers, test_workers_share_unsent_total);
     tcase_add_test(answers, test_reader_outlives_stallers);
+    tcase_add_test(answers, test_reader_outlives_stallers_elsewhere);
+    tcase_add_test(answers, test_slow_reader_outlives_stallers);
     suite_add_tcase(suite, answers);
     TCase *places = tcase_create("places");
     tcase_set_timeout(places, 60);
     tcase_add_test(places, test_lingering_ends);
     tcase_add_test(places, test_lingering_makes_room);
+    tcase_add_test(places, test_lingering_keeps_its_answer);
     tcase_add_test(places, test_stop_takes_no_answer);
     tcase_add_test(places, test_ipv6_is_counted_by_network);
-    tcase_add_test(places, test_starts_at_once_on_one_path);
-    tcase_add_test(places, test_ends_and_starts_on_one_path);
     suite_add_tcase(suite, places);
     return suite;
 }

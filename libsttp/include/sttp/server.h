@@ -18,8 +18,8 @@
  * The engine parses, answers what is not a request (300, 310) itself, keeps the answers in the
  * order of the requests, and holds a connection's later requests back while a change of its own is
  * under way, so that a handler that answers each request from the state of the moment gives every
- * connection the effects of its own earlier requests. Behind a LIST, too, the later ones wait until
- * it is answered, so that a connection pins no more than one answer of that size.
+ * connection the effects of its own earlier requests. A LIST runs alone in the same way, so that a
+ * connection pins no more than one answer of that size, and that one can be sent.
  *
  * The engine installs no signal handler, raises no signal and writes to no stream; libevent warns
  * on standard error where the program has not called event_set_log_callback. */
@@ -77,7 +77,7 @@ typedef enum sttp_close_reason {
     STTP_CLOSE_MAKE_ROOM, /* idle for longest when another connection needed its place */
     STTP_CLOSE_TOO_MANY,  /* over the limit of its address; of a pause: no place or no descriptor is
                              free, and no connection is idle */
-    STTP_CLOSE_UNSENT,    /* max_unsent_total was reached, and it kept most of it for longest */
+    STTP_CLOSE_UNSENT,    /* see max_unsent_total */
     STTP_CLOSE_MEMORY,    /* out of memory */
     STTP_CLOSE_STOP       /* the server stops */
 } sttp_close_reason;
@@ -110,8 +110,9 @@ typedef struct sttp_server_options {
     unsigned workers;         /* default: the processors this process may run on; 1 to 1,024 */
     unsigned max_connections; /* default 10,000 */
     unsigned max_connections_per_address; /* default: as max_connections. An IPv6 address is counted
-                                             with all of its /64, which one host may have; Unix
-                                             sockets are not counted */
+                                             with all of its /64, which one host may have and
+                                             the hosts of one network share (those of link-local
+                                             addresses, too); Unix sockets are not counted */
     unsigned max_in_flight; /* requests of one connection under way at once; default 64 */
     size_t max_unsent; /* bytes of a connection's answers waiting to be taken, beyond which no more
                           of its requests are read; default 65,536 */
@@ -119,16 +120,21 @@ typedef struct sttp_server_options {
     unsigned idle_timeout;    /* nothing in flight; default 60,000 */
     unsigned request_timeout; /* from a request's first byte to its last; default 10,000 */
     unsigned send_timeout;    /* a full socket whose peer takes less than 4,096 bytes in this time;
-                                 default 30,000 */
+                                 default 30,000. On a Unix socket the kernel counts no byte as
+                                 taken before all of its piece are, 36 KiB at most */
     unsigned linger_timeout;  /* after the last answer, before the peer closes: what still comes is
                                  read and dropped, so that no reset takes the answer from the peer.
-                                 Silent peers get 5,000 at most; default 30,000 */
-    /* Bytes of memory for the answers of all connections that wait to be taken. Beyond it the
-     * connection whose peer takes none is reset that has kept the most for the longest (bytes times
-     * milliseconds), and the next, until it is enough. An answer that is larger than this by itself
-     * may never arrive. Answers that other threads have made, and that no worker has taken in yet,
-     * come on top of it: up to as much again, or one answer for each worker. What would be more is
-     * replaced by a 500 "server busy". Default: 64 MiB. */
+                                 Silent peers get 5,000 at most; default 30,000. Where a place is
+                                 needed, who has the answer goes at once, and who has not does
+                                 where nobody is idle */
+    /* Bytes of memory for the answers of all connections that wait to be taken. Beyond it that
+     * connection is reset which has kept the most for the longest (bytes times milliseconds since
+     * its peer took 4,096 bytes), and the next, until it is enough. Who takes its bytes goes last,
+     * but it goes, where nobody else can: an answer that is larger than this by itself may never
+     * arrive. A quarter comes on top of it for a moment, until the worker of that connection has
+     * its turn. So do answers that other threads have made and no worker has taken in yet: up to as
+     * much again, or one answer for each worker; what would be more is replaced by a 500 "server
+     * busy". Default: 64 MiB. */
     size_t max_unsent_total;
 } sttp_server_options;
 
