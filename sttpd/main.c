@@ -379,14 +379,6 @@ static void log_libevent(int severity, const char *message)
     log_write(libevent_log, LOG_LEVEL_DEBUG, "libevent: %s", message);
 }
 
-/* A listing has up to 16 MiB, and each time another storage thread makes it. Left to itself the C
- * library raises its threshold for such blocks, and keeps what was freed for each of the threads;
- * with a fixed one they go back to the system at once. */
-static void return_large_memory(void)
-{
-    mallopt(M_MMAP_THRESHOLD, 128 << 10);
-}
-
 static bool prepare(struct sttpd *sttpd)
 {
     pthread_condattr_t attributes;
@@ -419,10 +411,10 @@ static int run(struct sttpd *sttpd)
         log_write(&sttpd->log, LOG_LEVEL_ERROR, "cannot prepare threads and signals");
         return EXIT_FAILURE;
     }
-    return_large_memory();
     fit_descriptor_limit(sttpd);
-    /* Large listings go back to the system when they are sent. Without this malloc would raise the
-     * limit to their size, and keep in each thread's heap what one of them has taken. */
+    /* A listing has up to 16 MiB, and each time another storage thread makes it. Left to itself
+     * malloc would raise its threshold for such blocks, and keep in each thread's heap what was
+     * freed; with a fixed one they go back to the system at once. */
     mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION);
     if (open_store(sttpd)) {
         sttpd->handler.store = sttpd->store;
