@@ -135,7 +135,6 @@ static void destroy(struct store_fs *fs)
     path_queue_destroy(fs->paths);
     fs_close(fs->root.fd);
     pthread_mutex_destroy(&fs->steps_lock);
-    pthread_mutex_destroy(&fs->replacing_lock);
     free(fs);
 }
 
@@ -248,7 +247,6 @@ bool store_fs_open(const struct store_fs_settings *settings, store **opened, cha
     fs->durability = settings->durability;
     fs->unique = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     pthread_mutex_init(&fs->steps_lock, NULL);
-    pthread_mutex_init(&fs->replacing_lock, NULL);
     if (!open_root(fs, settings->docroot, error, capacity) ||
         !start(fs, settings, error, capacity)) {
         destroy(fs);

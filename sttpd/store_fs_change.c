@@ -136,10 +136,7 @@ store_result fs_update(struct store_fs *fs, store_operation *operation)
     int directory = open_parent(fs, &path, &parent);
     if (directory == -1)
         return fs_no_parent(errno);
-    struct fs_replacing replacing = {.path = operation->path};
-    fs_replacing_begin(fs, &replacing);
     store_result result = update_in(fs, directory, &path, operation->text);
-    fs_replacing_end(fs, &replacing);
     if (result == STORE_DONE)
         result = fs_sync_above(fs, &parent);
     fs_close(directory);

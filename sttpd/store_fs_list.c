@@ -137,15 +137,6 @@ static store_result list_stream(struct listing *listing, DIR *stream)
     return errno == 0 || errno == ENOENT ? STORE_DONE : fs_result(errno);
 }
 
-/* The path as fs_open takes it. */
-static DIR *open_listed(struct listing *listing)
-{
-    struct fs_path path;
-    if (!fs_path_set(&path, (sttp_slice){listing->path, listing->size}))
-        return NULL;
-    return fs_directory_open(&listing->fs->root, listing->fs->root.fd, path.text);
-}
-
 /* What was replaced while the directory was read may be missing in what was read, or not: names
  * that come twice are in the answer once. */
 static store_result list_replaced(struct listing *listing, DIR *stream,
@@ -175,20 +166,24 @@ static store_result list_opened(struct listing *listing, DIR *stream, struct fs_
     fs_reading_end(listing->fs, reading);
     if (result == STORE_DONE)
         result = list_replaced(listing, stream, reading);
-    struct fs_path path;
-    if (result == STORE_DONE && fs_path_set(&path, reading->directory))
-        result =
-            fs_sync_shown(listing->fs, &path, dirfd(stream), listing->query->text.data != NULL);
+    bool texts = listing->query->text.data != NULL;
+    if (result == STORE_DONE)
+        result = fs_sync_shown(listing->fs, reading->directory, dirfd(stream), texts);
     return result;
 }
 
 /* Lists one directory; *error is 0, or the errno of opening it. */
 static store_result list_directory(struct listing *listing, int *error)
 {
-    struct fs_reading reading = {.directory = {listing->path, listing->size}};
+    struct fs_path path;
+    struct fs_reading reading = {.directory = &path};
     store_result result = STORE_DONE;
+    if (!fs_path_set(&path, (sttp_slice){listing->path, listing->size})) {
+        *error = errno;
+        return STORE_DONE;
+    }
     fs_reading_begin(listing->fs, &reading);
-    DIR *stream = open_listed(listing);
+    DIR *stream = fs_directory_open(&listing->fs->root, listing->fs->root.fd, path.text);
     *error = stream == NULL ? errno : 0;
     if (stream != NULL) {
         result = list_opened(listing, stream, &reading);

@@ -28,13 +28,8 @@ struct fs_path {
     char text[STTP_MAX_PATH + 1]; /* ended by a zero byte */
 };
 
-/* A change that becomes visible and is not yet synced. Lives on the stack of its thread. */
-struct fs_step {
-    struct fs_step *next;
-    const struct fs_path *path; /* whose entry in its directory changes */
-    bool directories;           /* new ones become visible, of which this is the topmost */
-    bool replaces;              /* the name is there before and after */
-};
+struct fs_step;
+struct fs_reading;
 
 /* The thread that syncs once a second (STORE_DURABILITY_INTERVAL). */
 struct fs_syncer {
@@ -56,11 +51,9 @@ struct store_fs {
     atomic_bool closing;
     atomic_bool plain_rename;     /* the file system has no RENAME_NOREPLACE */
     atomic_uint_least64_t unique; /* the next reserved name */
-    pthread_mutex_t steps_lock;   /* of the next */
+    pthread_mutex_t steps_lock;   /* of the next two */
     struct fs_step *steps;
-    pthread_mutex_t replacing_lock; /* of the next two */
-    struct fs_replacing *replacing;
-    struct fs_reading *reading;
+    struct fs_reading *readings;
     atomic_bool unsure; /* a sync of new directories failed: see store_fs_sync.c */
     struct fs_syncer syncer;
 };
@@ -155,10 +148,6 @@ int fs_sync(struct store_fs *fs, int fd);
 /* Syncs a directory after a change in it became visible. */
 store_result fs_sync_visible(struct store_fs *fs, int directory);
 
-/* Tells others that a change becomes visible that is not yet synced, and what came of it. */
-void fs_step_begin(struct store_fs *fs, struct fs_step *step);
-void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result);
-
 /* What whoever needs a directory does last: syncs all those above it if it, or one of them, may not
  * be on disk. */
 store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory);
@@ -187,22 +176,30 @@ const struct dirent *fs_directory_next(DIR *stream);
  * and errno on failure. */
 bool fs_entry_type(DIR *stream, const struct dirent *entry, mode_t *type);
 
-/* ---- store_fs_replace.c: LIST beside UPDATE ---- */
+/* ---- store_fs_step.c: what others change meanwhile ---- */
 
-/* A file that is being replaced. */
-struct fs_replacing {
-    struct fs_replacing *next;
-    sttp_slice path;
+/* A change that becomes visible and is not yet synced. Lives on the stack of its thread. */
+struct fs_step {
+    struct fs_step *next;
+    const struct fs_path *path; /* whose entry in its directory changes */
+    bool directories;           /* new ones become visible, of which this is the topmost */
+    bool replaces;              /* the name is there before and after */
 };
 
-/* Around a rename that replaces a file. */
-void fs_replacing_begin(struct store_fs *fs, struct fs_replacing *replacing);
-void fs_replacing_end(struct store_fs *fs, struct fs_replacing *replacing);
+/* Around the visible step of a change and its sync, and what came of them. */
+void fs_step_begin(struct store_fs *fs, struct fs_step *step);
+void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result);
+
+/* Whether the directory, or one above it, is new and not yet synced. */
+bool fs_is_in_making(struct store_fs *fs, const struct fs_path *directory);
+
+/* Whether names in the directory, or for `texts` what its files hold, are not yet synced. */
+bool fs_is_changing(struct store_fs *fs, const struct fs_path *directory, bool texts);
 
 /* A directory that is being read. Before fs_reading_end only `directory` is the reader's. */
 struct fs_reading {
     struct fs_reading *next;
-    sttp_slice directory;     /* its path, with a final slash */
+    const struct fs_path *directory;
     struct fs_names replaced; /* the names in it that were to be replaced meanwhile; to be freed */
     size_t distinct;          /* of them, when doubles were taken out last */
     bool no_memory;           /* for one more */

@@ -2,12 +2,11 @@
  * wait together share one commit of its journal. `interval`: a thread syncs the file system once a
  * second if something changed.
  *
- * What spans operations is what is visible and not yet synced: a step. A CREATE that made
- * directories syncs the directory above them after they became visible, and another CREATE may
+ * What spans operations is what is visible and not yet synced (see store_fs_step.c). A CREATE that
+ * made directories syncs the directory above them after they became visible, and another CREATE may
  * meanwhile put a file into them. That one would promise what a power cut could take back with the
- * directories. So the steps are known, and whoever works below new directories syncs all
- * directories above its own, too. In the same way a LIST syncs what others are changing before it
- * tells of it. (A SHOW waits for the change of its path, in the path queue.)
+ * directories. So whoever works below new directories syncs all directories above its own, too. In
+ * the same way a LIST syncs what others are changing before it tells of it.
  *
  * Where such a sync fails the directories stay visible, and nobody knows what a power cut would
  * leave of them. From then on every change that needs the directories above it syncs all of them:
@@ -36,65 +35,12 @@ store_result fs_sync_visible(struct store_fs *fs, int directory)
     return fs_sync(fs, directory) == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
 }
 
-void fs_step_begin(struct store_fs *fs, struct fs_step *step)
-{
-    pthread_mutex_lock(&fs->steps_lock);
-    step->next = fs->steps;
-    fs->steps = step;
-    pthread_mutex_unlock(&fs->steps_lock);
-}
-
-void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result)
-{
-    if (step->directories && result == STORE_OUTCOME_UNKNOWN)
-        atomic_store(&fs->unsure, true);
-    pthread_mutex_lock(&fs->steps_lock);
-    struct fs_step **link = &fs->steps;
-    while (*link != step)
-        link = &(*link)->next;
-    *link = step->next;
-    pthread_mutex_unlock(&fs->steps_lock);
-}
-
-/* Whether a directory is one of those that the step makes, or below them. */
-static bool makes(const struct fs_step *step, const struct fs_path *directory)
-{
-    size_t size = step->path->size;
-    return step->directories && directory->size >= size &&
-           memcmp(directory->text, step->path->text, size) == 0 &&
-           (directory->size == size || directory->text[size] == '/');
-}
-
-/* Whether it changes an entry of a directory. */
-static bool changes(const struct fs_step *step, const struct fs_path *directory)
-{
-    size_t name = fs_path_name(step->path);
-    return directory->size == (name == 0 ? 0 : name - 1) &&
-           memcmp(directory->text, step->path->text, directory->size) == 0;
-}
-
-static bool changes_names(const struct fs_step *step, const struct fs_path *directory)
-{
-    return !step->replaces && changes(step, directory);
-}
-
-static bool any_step(struct store_fs *fs, const struct fs_path *directory,
-                     bool (*touches)(const struct fs_step *, const struct fs_path *))
-{
-    pthread_mutex_lock(&fs->steps_lock);
-    const struct fs_step *step = fs->steps;
-    while (step != NULL && !touches(step, directory))
-        step = step->next;
-    pthread_mutex_unlock(&fs->steps_lock);
-    return step != NULL;
-}
-
 store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
 {
     if (fs->durability != STORE_DURABILITY_ALWAYS)
         return STORE_DONE;
     /* In this order: one that is no longer in the making may have failed. */
-    if (!any_step(fs, directory, makes) && !atomic_load(&fs->unsure))
+    if (!fs_is_in_making(fs, directory) && !atomic_load(&fs->unsure))
         return STORE_DONE;
     struct fs_path above = *directory;
     store_result result = STORE_DONE;
@@ -111,8 +57,8 @@ store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
 
 store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd, bool texts)
 {
-    if (fs->durability != STORE_DURABILITY_ALWAYS ||
-        !any_step(fs, directory, texts ? changes : changes_names) || fs_sync(fs, fd) == 0)
+    if (fs->durability != STORE_DURABILITY_ALWAYS || !fs_is_changing(fs, directory, texts) ||
+        fs_sync(fs, fd) == 0)
         return STORE_DONE;
     return fs_result(errno);
 }

@@ -217,10 +217,12 @@ START_TEST(longest_listing)
     ck_assert_int_eq(outcome.result, STORE_DONE);
     ck_assert_uint_eq(strlen(outcome.contents), STTP_MAX_CONTENTS_LINE - 1);
     sprintf(path + strlen(path), "/%s", name);
-    struct fs_replacing replacing = {.path = slice(path)};
-    fs_replacing_begin((struct store_fs *)fixture.store, &replacing);
+    struct fs_path replaced;
+    ck_assert(fs_path_set(&replaced, slice(path)));
+    struct fs_step step = {.path = &replaced, .replaces = true};
+    fs_step_begin((struct store_fs *)fixture.store, &step);
     outcome = run_query(LIST, "/", NULL, &query);
-    fs_replacing_end((struct store_fs *)fixture.store, &replacing);
+    fs_step_end((struct store_fs *)fixture.store, &step, STORE_DONE);
     ck_assert_int_eq(outcome.result, STORE_DONE);
     ck_assert_uint_eq(strlen(outcome.contents), STTP_MAX_CONTENTS_LINE - 1);
     snprintf(longer, sizeof longer, "%sx", name);

@@ -461,26 +461,29 @@ START_TEST(replaced_while_read)
     fs->durability = STORE_DURABILITY_NONE;
     for (int i = 0; i < 5; i++)
         ck_assert_int_eq(result_of(CREATE, paths[i], "x"), STORE_DONE);
-    struct fs_reading directory = {.directory = STTP_SLICE("/d/")};
-    struct fs_reading root = {.directory = STTP_SLICE("/")};
-    struct fs_replacing before = {.path = STTP_SLICE("/d/before")};
-    struct fs_replacing under_way = {.path = STTP_SLICE("/d/now")};
-    fs_replacing_begin(fs, &before);
-    fs_replacing_begin(fs, &under_way);
-    fs_replacing_end(fs, &before);
+    static const struct fs_path d = {1, "d"}, top = {0, ""};
+    static const struct fs_path old = {8, "d/before"}, now = {5, "d/now"}, new = {5, "d/new"};
+    struct fs_reading directory = {.directory = &d}, root = {.directory = &top};
+    struct fs_step before = {.path = &old, .replaces = true};
+    struct fs_step under_way = {.path = &now, .replaces = true}, other = {.path = &new};
+    fs_step_begin(fs, &before);
+    fs_step_begin(fs, &under_way);
+    fs_step_end(fs, &before, STORE_DONE);
     fs_reading_begin(fs, &directory);
     fs_reading_begin(fs, &root);
+    fs_step_begin(fs, &other); /* replaces nothing */
     for (int i = 0; i < 500; i++)
         ck_assert_int_eq(result_of(UPDATE, paths[i % 5], "y"), STORE_DONE);
     ck_assert_uint_le(directory.replaced.count, 64);
     fs_reading_end(fs, &directory);
-    fs_replacing_end(fs, &under_way);
+    fs_step_end(fs, &under_way, STORE_DONE);
+    fs_step_end(fs, &other, STORE_DONE);
     ck_assert_int_eq(result_of(UPDATE, "/dd", "z"), STORE_DONE);
     fs_reading_end(fs, &root);
     ck_assert_str_eq(replaced_in(&directory), "a, b, now");
     ck_assert_str_eq(replaced_in(&root), "a, dd");
-    ck_assert_ptr_null(fs->reading);
-    ck_assert_ptr_null(fs->replacing);
+    ck_assert_ptr_null(fs->readings);
+    ck_assert_ptr_null(fs->steps);
 }
 END_TEST
 
