@@ -17,7 +17,7 @@ from harness import FULL, IO_TIMEOUT, SANITIZED, SEED, Server, connect, lines_of
 from roots_support import WAYS, Watch, answers_of, directory_in_memory, put_many, \
     swapping, tree_of
 
-ROUNDS = 4000 if FULL else 60
+ROUNDS = 2000 if FULL else 60
 place = temporary_directory if FULL else directory_in_memory  # faster where it is in memory
 INVALID = b'SERVER ERROR "stored file is not a valid short text"'
 
@@ -173,7 +173,7 @@ def test_a_file_that_is_replaced_under_its_readers():
             target, next_one = server.docroot / "t", server.docroot / ".next"
 
             def replace():
-                for text in texts * (4000 if FULL else 30):
+                for text in texts * (2000 if FULL else 30):
                     next_one.write_bytes(text)
                     next_one.rename(target)
 
@@ -233,7 +233,7 @@ def test_a_file_that_is_rewritten_under_its_readers():
         with directory_in_memory() as docroot, rewriting(docroot / "t"), \
                 Server(docroot=docroot, wrapper=wrapper) as server:
             answers = set()
-            for _ in range(4000 if FULL else 40):
+            for _ in range(2000 if FULL else 40):
                 answers.update(answers_of(server, [b"SHOW /t"] * 100))
             expect_states(answers)
 
@@ -282,7 +282,7 @@ def test_listings_beside_updates_have_each_name_once():
         for updater in updaters:
             updater.start()
         try:
-            for _ in range(1000 if FULL else 5 if SANITIZED else 15):
+            for _ in range(300 if FULL else 5 if SANITIZED else 15):
                 for request, contents in requests.items():
                     assert lines_of(server, request)[1] == contents, request
         finally:
