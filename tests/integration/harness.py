@@ -13,9 +13,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+import traceback
 
 START_DEADLINE = 20.0
 STOP_DEADLINE = 30.0
@@ -363,12 +365,35 @@ def wait_until(condition, timeout=IO_TIMEOUT, what="condition"):
         time.sleep(0.01)
 
 
+def interrupt(_signal, _frame):
+    """A test that is told to end does so by way of its `finally`: nothing of it is left behind."""
+    raise KeyboardInterrupt
+
+
+def run_test(function):
+    """Runs a test; what a thread of its dies of fails it, too. Whether it passed."""
+    died = []
+
+    def note(arguments):
+        died.append(arguments)
+        threading.__excepthook__(arguments)
+
+    threading.excepthook = note
+    try:
+        function()
+    except (Exception, SystemExit):  # one failing test must not hide the others
+        traceback.print_exc()
+        return False
+    finally:
+        threading.excepthook = threading.__excepthook__
+    return not died
+
+
 def run_tests(namespace):
     """Runs every function test_* of a module in the order of the file; the exit status for
     sys.exit. Names given on the command line choose some of them."""
-    import sys
-    import traceback
     chosen = sys.argv[1:]
+    signal.signal(signal.SIGTERM, interrupt)
     if "SEED" in namespace:
         print(f"STTP_SEED={SEED}", flush=True)
     tests = [(name, function) for name, function in namespace.items()
@@ -377,10 +402,7 @@ def run_tests(namespace):
     failures = []
     for name, function in tests:
         started = time.monotonic()
-        try:
-            function()
-        except (Exception, SystemExit):  # one failing test must not hide the others
-            traceback.print_exc()
+        if not run_test(function):
             failures.append(name)
         print(f"{'FAIL' if name in failures else 'ok  '} {name} "
               f"({time.monotonic() - started:.2f} s)", flush=True)
