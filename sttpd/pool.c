@@ -61,10 +61,11 @@ static bool is_listing(const store_operation *operation)
     return operation->action == STTP_ACTION_LIST;
 }
 
-/* Three in four, but all where there are fewer. */
+/* One in four is kept free of them, and one at least, unless there is no more than one. */
 static unsigned listings_share(unsigned of)
 {
-    return of - of / 4;
+    unsigned kept = of >= 4 ? of / 4 : 1;
+    return of > 1 ? of - kept : of;
 }
 
 static void line_add(struct line *line, store_operation *operation)

@@ -2,8 +2,8 @@
  * operations wait and none is idle, and end after some time without work; no more of them get work
  * than it takes. All signals are blocked in them; their name is "store".
  *
- * Listings have at most three in four of the threads and of the places: whatever is to be listed,
- * changes and SHOW go on. */
+ * Listings have at most three in four of the threads and of the places, and never all of several:
+ * whatever is to be listed, changes and SHOW go on. */
 #ifndef STTPD_POOL_H
 #define STTPD_POOL_H
 

@@ -227,6 +227,7 @@ static store_result list_all(struct listing *listing, int *error)
     if (result != STORE_DONE)
         return result;
     size_t limit = listing->query->limit;
+    fs_names_free(&listing->pending);
     fs_names_sort(&listing->names);
     if (limit != 0 && listing->names.count > limit)
         listing->names.count = limit;

@@ -218,6 +218,24 @@ START_TEST(listings_leave_room)
 }
 END_TEST
 
+/* Not even where there are two threads. */
+START_TEST(listings_leave_one_of_two)
+{
+    store_operation listings[2], other = {0};
+    for (int i = 0; i < 2; i++)
+        listings[i] = (store_operation){.action = STTP_ACTION_LIST};
+    create_with(2, 10000);
+    add(listings, 2);
+    add(&other, 1);
+    wait_for(&begun, 2);
+    open_gate(3);
+    wait_for(&ended, 3);
+    ck_assert_int_lt(other.system_errno, 2);
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
 /* Neither listings nor all else has to wait until nothing of the other kind waits. */
 START_TEST(kinds_take_turns)
 {
@@ -319,6 +337,7 @@ int main(void)
     tcase_add_test(tests, threads_come_and_go);
     tcase_add_test(tests, stop_returns_the_rest);
     tcase_add_test(tests, listings_leave_room);
+    tcase_add_test(tests, listings_leave_one_of_two);
     tcase_add_test(tests, kinds_take_turns);
     tcase_add_loop_test(tests, none_is_lost, 0, 2);
     suite_add_tcase(suite, tests);
