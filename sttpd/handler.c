@@ -86,6 +86,7 @@ static sttp_code code_of(const store_operation *operation)
     case STORE_NO_DESCRIPTORS:
     case STORE_BUSY:
     case STORE_IO:
+    case STORE_EARLIER_LOST:
     case STORE_OUTCOME_UNKNOWN:
         break;
     }
@@ -134,6 +135,9 @@ static const char *message_of(const store_operation *operation)
         return "server busy";
     case STORE_IO:
         return "the storage failed and nothing was changed; try again later";
+    case STORE_EARLIER_LOST:
+        return "the storage failed to keep earlier changes and nothing was changed now; see "
+               "whether they are there";
     case STORE_OUTCOME_UNKNOWN:
         return "outcome unknown";
     }

@@ -1,6 +1,7 @@
 /* sttpd: settings, store, engine, signals, in that order; and the way back.
  *
- * Signals are blocked in every thread. One thread waits for them: the first SIGTERM or SIGINT asks
+ * Once the store is open, which may take long on a busy disk and has promised nothing to anybody,
+ * signals are blocked in every thread. One thread waits for them: the first SIGTERM or SIGINT asks
  * the engine to stop within stop_timeout, a second one to stop at once. The main thread waits for
  * the engine, then for the store. A store may hang in the kernel on a broken disk; so it is closed
  * by a thread of its own, and when that is not done in time the process ends without it. */
@@ -27,7 +28,8 @@
 
 enum {
     STORE_GRACE = 1000,          /* milliseconds that the store has beyond the engine's deadline */
-    DESCRIPTORS_BESIDES = 128,   /* what is open beside the connections, about */
+    DESCRIPTORS_BESIDES = 128,   /* what is open beside the following, about */
+    DESCRIPTORS_OF_WORKER = 4,   /* each has a socket of each listener besides */
     LARGE_ALLOCATION = 128 << 10 /* bytes */
 };
 
@@ -76,8 +78,12 @@ static void set_give_up(struct sttpd *sttpd, uint64_t milliseconds)
  * connections than leave the storage what it needs. */
 static void fit_descriptor_limit(struct sttpd *sttpd)
 {
-    uint64_t besides = sttpd->options.storage_threads * STORE_FS_DESCRIPTORS + DESCRIPTORS_BESIDES;
-    uint64_t wanted = sttpd->options.max_connections + besides;
+    const struct sttpd_options *options = &sttpd->options;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t workers = options->threads > 0 ? options->threads : (uint64_t)processors;
+    uint64_t besides = options->storage_threads * STORE_FS_DESCRIPTORS + DESCRIPTORS_BESIDES +
+                       workers * (DESCRIPTORS_OF_WORKER + options->listen.count);
+    uint64_t wanted = options->max_connections + besides;
     uint64_t connections;
     struct rlimit limit;
 
@@ -110,12 +116,12 @@ static void docroot_advice(const char *docroot, int error, char *advice, size_t 
                  (unsigned)getegid());
 }
 
-static void warn_of_docroot(struct sttpd *sttpd, const char *leftovers)
+static void warn_of_docroot(struct sttpd *sttpd, const char *warning)
 {
     const char *docroot = sttpd->options.docroot;
 
-    if (leftovers[0] != '\0')
-        log_write(&sttpd->log, LOG_LEVEL_WARNING, "%s", leftovers);
+    if (warning[0] != '\0')
+        log_write(&sttpd->log, LOG_LEVEL_WARNING, "%s", warning);
     if (faccessat(AT_FDCWD, docroot, W_OK, AT_EACCESS) != 0)
         log_write(&sttpd->log, LOG_LEVEL_WARNING,
                   "document root %s: %m; changes will fail (sttpd runs as user %u, group %u)",
@@ -127,6 +133,7 @@ static bool open_store(struct sttpd *sttpd)
     char text[PATH_MAX + 1024] = "";
     char advice[PATH_MAX + 32];
     const char *docroot = sttpd->options.docroot;
+    bool is_synced = sttpd->options.durability != STORE_DURABILITY_NONE;
     struct store_fs_settings settings = {
         .docroot = docroot,
         .durability = (enum store_durability)sttpd->options.durability,
@@ -134,6 +141,8 @@ static bool open_store(struct sttpd *sttpd)
         .queue = (unsigned)sttpd->options.storage_queue,
     };
 
+    log_write(&sttpd->log, LOG_LEVEL_INFO, "opening document root %s%s", docroot,
+              is_synced ? "; its file system is synced first" : "");
     if (store_fs_open(&settings, &sttpd->store, text, sizeof text)) {
         warn_of_docroot(sttpd, text);
         return true;
@@ -188,6 +197,9 @@ static const char *listen_advice(const char *address, int error)
         return " (ports below 1024 need root or CAP_NET_BIND_SERVICE)";
     if (is_unix && error == ENOENT)
         return " (the socket's directory is not there)";
+    if (is_unix && error == EACCES)
+        return " (the server's user has to be able to write the socket's directory, and the file "
+               "of the socket's name with .lock behind it where there is one)";
     return "";
 }
 
@@ -263,7 +275,12 @@ static void *close_store(void *context)
 {
     struct sttpd *sttpd = context;
 
-    sttpd->store->close(sttpd->store);
+    errno = sttpd->store->close(sttpd->store);
+    if (errno != 0)
+        log_write(&sttpd->log, LOG_LEVEL_ERROR,
+                  "document root %s: the last changes may be lost: %m; see whether its file system "
+                  "works",
+                  sttpd->options.docroot);
     pthread_mutex_lock(&sttpd->mutex);
     sttpd->is_store_closed = true;
     pthread_cond_broadcast(&sttpd->changed);
@@ -369,8 +386,8 @@ static bool serve(struct sttpd *sttpd)
     return true;
 }
 
-/* libevent would write to standard error in a form of its own. What it has to say the engine's
- * notices tell, too; there is no more of it than for who searches. */
+/* libevent would write to standard error in a form of its own. The engine's notices tell the
+ * operator all that matters; libevent's own words are for debugging. */
 static log_sink *libevent_log;
 
 static void log_libevent(int severity, const char *message)
@@ -400,7 +417,7 @@ static bool prepare(struct sttpd *sttpd)
     sigemptyset(&sttpd->stop_signals);
     sigaddset(&sttpd->stop_signals, SIGTERM);
     sigaddset(&sttpd->stop_signals, SIGINT);
-    return is_good && pthread_sigmask(SIG_BLOCK, &sttpd->stop_signals, NULL) == 0;
+    return is_good;
 }
 
 static int run(struct sttpd *sttpd)
@@ -418,6 +435,7 @@ static int run(struct sttpd *sttpd)
     mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION);
     if (open_store(sttpd)) {
         sttpd->handler.store = sttpd->store;
+        pthread_sigmask(SIG_BLOCK, &sttpd->stop_signals, NULL);
         is_good = create_server(sttpd) && listen_on_all(sttpd) && serve(sttpd);
     }
     destroy_server(sttpd);

@@ -215,7 +215,7 @@ static const settings_option options[] = {
         .kind = SETTINGS_SIZE,
         .offset = MEMBER(max_unsent_total),
         .minimum = 2ULL * STTP_MAX_CONTENTS_LINE, /* one reader of the longest listing may stay */
-        .maximum = 1ULL << 40,
+        .maximum = SIZE_MAX < 1ULL << 40 ? SIZE_MAX : 1ULL << 40,
     },
     {
         .key = "idle_timeout",

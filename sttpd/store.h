@@ -27,6 +27,7 @@ typedef enum store_result {
     STORE_NO_DESCRIPTORS,
     STORE_BUSY,           /* the store's queue is full */
     STORE_IO,             /* any other failure; nothing has changed */
+    STORE_EARLIER_LOST,   /* nothing has changed; acknowledged changes before it may be lost */
     STORE_OUTCOME_UNKNOWN /* it failed after the change may have become visible */
 } store_result;
 
@@ -60,8 +61,9 @@ struct store {
      * by the store's own threads. Thread-safe. */
     void (*submit)(store *store, store_operation *operation);
     /* Waits for the operations under way, completes those that wait with STORE_BUSY, frees the
-     * store. */
-    void (*close)(store *store);
+     * store. 0, or the errno of a failure by which acknowledged changes may be lost and which no
+     * operation has told. */
+    int (*close)(store *store);
 };
 
 #endif

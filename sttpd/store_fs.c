@@ -64,7 +64,7 @@ static store_result perform(struct store_fs *fs, store_operation *operation)
          */
         errno = atomic_exchange(&fs->syncer.failure, 0);
         if (errno != 0)
-            return STORE_IO;
+            return STORE_EARLIER_LOST;
     }
     switch (operation->action) {
     case STTP_ACTION_CREATE:
@@ -128,23 +128,25 @@ static void submit(store *base, store_operation *operation)
 }
 
 /* Frees what is there of a store, which may be half built. */
-static void destroy(struct store_fs *fs)
+static int destroy(struct store_fs *fs)
 {
     fs_syncer_stop(fs);
+    int failure = atomic_load(&fs->syncer.failure);
     pool_destroy(fs->pool);
     path_queue_destroy(fs->paths);
     fs_close(fs->root.fd);
     pthread_mutex_destroy(&fs->steps_lock);
     free(fs);
+    return failure;
 }
 
-static void close_store(store *base)
+static int close_store(store *base)
 {
     struct store_fs *fs = from_store(base);
     atomic_store(&fs->closing, true);
     /* A pool that is stopped takes nothing any more: what waited ends. */
     dispatch(fs, pool_stop(fs->pool));
-    destroy(fs);
+    return destroy(fs);
 }
 
 /* Opens and locks the document root. False with one line about it. */

@@ -14,7 +14,7 @@ enum store_durability {
     STORE_DURABILITY_INTERVAL,   /* a crash of the server. Once a second the root's file system is
                                     synced: a crash of the machine may lose or empty what changed
                                     since. A failure of that is told by the next change, which
-                                    fails */
+                                    is STORE_EARLIER_LOST, or by `close` */
     STORE_DURABILITY_NONE        /* a crash of the server; the kernel writes when it likes */
 };
 

@@ -1,16 +1,19 @@
 """sttpd as a whole: listeners, signals, HTTP by mistake, messages, timeouts and the log."""
 
 import contextlib
+import errno
 import http.client
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import UNPRIVILEGED, Server, connect, exchange, lines_of, read_line, receive_all, \
-    run_tests, status_of, temporary_directory, wait_until
+from faults import EVER, Faults
+from harness import UNPRIVILEGED, Server, StartFailure, connect, exchange, lines_of, read_line, \
+    receive_all, run_tests, status_of, temporary_directory, wait_until
 
 
 # -- listeners
@@ -29,6 +32,19 @@ def test_several_listeners():
             assert exchange(unix, b"UPDATE /a y\n") == b"200 /a OK\ny\n"
             assert exchange((host4, port4), b"SHOW /a\n") == b"200 /a OK\ny\n"
         assert not path.exists(), "the socket stays behind"
+
+
+def test_lock_that_may_not_be_opened_is_named():
+    with temporary_directory() as directory:
+        directory.chmod(0o777)
+        lock = directory / "socket.lock"
+        lock.touch()
+        lock.chmod(0)
+        try:
+            with Server(listen=["--listen", f"unix:{directory}/socket"], **UNPRIVILEGED):
+                raise AssertionError("it listens")
+        except StartFailure as failure:
+            assert failure.status == 1 and "with .lock behind it" in failure.stderr, failure
 
 
 def test_every_later_answer_shows_a_change():
@@ -290,6 +306,44 @@ def test_send_timeout():
                 pass
             server.wait_log("debug .*send timeout")
         assert server.exchange(b"SHOW /a\n") == b"200 /a OK\n" + text + b"\n"
+
+
+# -- beginning and end of the storage
+
+
+def test_stop_while_it_opens_a_document_root_that_hangs():
+    """Nobody was promised anything yet, so there is nothing to wait for."""
+    with temporary_directory() as docroot, Faults() as faults:
+        faults.delay("syncfs", 3600)
+        command = [faults.PROGRAM, "-a", "127.0.0.1", "-p", "0", "-d", docroot]
+        with subprocess.Popen(command, env={**os.environ, **faults.env},
+                              stderr=subprocess.PIPE) as server:
+            try:
+                line = server.stderr.readline().decode()
+                assert f"info opening document root {docroot}; its file system is synced first" \
+                    in line, line
+                wait_until(lambda: faults.calls("syncfs") > 0, what="a sync")
+                server.send_signal(signal.SIGTERM)
+                assert server.wait(20) == -signal.SIGTERM
+            finally:
+                server.kill()
+
+
+def test_changes_that_may_be_lost_are_told():
+    """With `interval`: by the next change, or at the end where there is none."""
+    with Faults() as faults, Server("--durability", "interval", program=faults.PROGRAM,
+                                    env=faults.env) as server:
+        assert server.exchange(b"CREATE /a old\n") == b"100 /a CREATED\n"
+        with faults.armed("syncfs", errno.EIO, times=EVER):
+            def is_told():
+                answer = server.exchange(b"UPDATE /a new\n")
+                return answer.startswith(
+                    b'500 /a SERVER ERROR "the storage failed to keep earlier changes')
+            wait_until(is_told, what="a change that is refused")
+            server.exchange(b"UPDATE /a last\n")
+            server.stop()
+        assert f"error document root {server.docroot}: the last changes may be lost" \
+            in server.text(), server.text()
 
 
 # -- log

@@ -48,6 +48,7 @@ static const struct answer {
     {STTP_ACTION_CREATE, "/a", STORE_NO_DESCRIPTORS, NULL, "500 /a SERVER ERROR *"},
     {STTP_ACTION_CREATE, "/a", STORE_BUSY, NULL, "500 /a SERVER ERROR \"server busy\"\n"},
     {STTP_ACTION_CREATE, "/a", STORE_IO, NULL, "500 /a SERVER ERROR *"},
+    {STTP_ACTION_CREATE, "/a", STORE_EARLIER_LOST, NULL, "500 /a SERVER ERROR *"},
     {STTP_ACTION_UPDATE, "/a", STORE_OUTCOME_UNKNOWN, NULL,
      "500 /a SERVER ERROR \"outcome unknown\"\n"},
 };

@@ -497,7 +497,7 @@ START_TEST(failed_interval)
         open_store(_i, &(struct store_fs_settings){.durability = STORE_DURABILITY_INTERVAL});
     atomic_store(&((struct store_fs *)fixture.store)->syncer.failure, EIO);
     struct outcome outcome = run(CREATE, "/a", "x");
-    ck_assert_int_eq(outcome.result, STORE_IO);
+    ck_assert_int_eq(outcome.result, STORE_EARLIER_LOST);
     ck_assert_int_eq(outcome.error, EIO);
     ck_assert_int_eq(result_of(CREATE, "/a", "x"), STORE_DONE);
 }

@@ -443,9 +443,21 @@ START_TEST(interval_that_fails)
     for (int i = 0; outcome.result == STORE_DONE && i < 100000; i++)
         outcome = run(UPDATE, "/dir/old", "new");
     atomic_store(&fail_all, 0);
-    ck_assert_int_eq(outcome.result, STORE_IO);
+    ck_assert_int_eq(outcome.result, STORE_EARLIER_LOST);
     ck_assert_int_eq(outcome.error, EIO);
     ck_assert_int_gt(atomic_load(&syncs_of_all), 1);
+}
+END_TEST
+
+/* Where no change comes any more that could be told. */
+START_TEST(last_interval_that_fails)
+{
+    struct store_fs_settings interval = {.durability = STORE_DURABILITY_INTERVAL};
+    fixture.store = open_store(0, &interval);
+    atomic_store(&fail_all, INT_MAX);
+    ck_assert_int_eq(result_of(UPDATE, "/dir/old", "new"), STORE_DONE);
+    ck_assert_int_eq(fixture.store->close(fixture.store), EIO);
+    fixture.store = NULL;
 }
 END_TEST
 
@@ -481,6 +493,7 @@ int main(void)
     tcase_add_loop_test(tests, nothing_is_synced, 0, 2);
     tcase_add_test(tests, interval_ends_with_a_sync);
     tcase_add_test(tests, interval_that_fails);
+    tcase_add_test(tests, last_interval_that_fails);
     tcase_add_test(tests, directory_in_removal);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
