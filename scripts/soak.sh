@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # The long run: every test with its full counts (gcc, gcc with AddressSanitizer and UndefinedBehaviorSanitizer, clang with
 # ThreadSanitizer), then every fuzz target for 20 minutes. Takes some hours; the machine should have nothing else to do.
-#   scripts/soak.sh [SECONDS_PER_FUZZ_TARGET]
+#   scripts/soak.sh [gcc] [asan] [tsan] [fuzz]      all four of them where none is named
 # Prints one line a test and one a fuzz target; what they said stands in build/soak/*.log. Inputs that a fuzz target fails
-# on stand in build/soak/findings. Ends with 1 where anything failed. STTP_SEED=N repeats the random choices of a run.
+# on stand in build/soak/findings. Ends with 1 where anything failed. STTP_SEED=N repeats the random choices of a run;
+# FUZZ_SECONDS=N is the time for each fuzz target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-fuzz_seconds=${1:-1200}
+parts=${*:-gcc asan tsan fuzz}
+fuzz_seconds=${FUZZ_SECONDS:-1200}
 jobs=$(nproc)
 out=build/soak
 failures=0
@@ -16,6 +18,11 @@ export STTP_SEED=${STTP_SEED:-$((RANDOM * 32768 + RANDOM))}
 scripts/install-deps.sh test
 rm -rf "$out"/*.log "$out/findings" "$out/corpus"
 mkdir -p "$out/findings"
+# What a test leaves that is killed at its deadline goes with this.
+TMPDIR=$(mktemp -d)
+export TMPDIR
+chmod 1777 "$TMPDIR" # tests run servers as another user
+trap 'rm -rf "$TMPDIR"' EXIT
 
 fail() {
   echo "FAILED: $1"
@@ -46,18 +53,26 @@ fuzz() {
     END { printf "%s: %s inputs in %s s, %s edges, %s inputs kept\n", name, inputs, seconds, edges, corpus }' "$log"
 }
 
+fuzz_all() {
+  echo "=== fuzz targets, $fuzz_seconds s each, $jobs at a time"
+  cmake --preset fuzz -B "$out/fuzz" >"$out/fuzz.log"
+  cmake --build "$out/fuzz" -j "$jobs" -- --quiet >>"$out/fuzz.log"
+  export -f fuzz
+  export out fuzz_seconds
+  printf '%s\n' "$out"/fuzz/tests/fuzz_* | sed 's/.*fuzz_//' | xargs -P "$jobs" -I{} bash -c 'fuzz {}' |
+    tee "$out/fuzz_results.log"
+  ! grep -q FAILED "$out/fuzz_results.log" || fail "fuzzing"
+}
+
 echo "STTP_SEED=$STTP_SEED, $(git describe --always --dirty), $(date -u +%F), $jobs cores, Linux $(uname -r)"
-test_fully gcc gcc dev
-test_fully asan gcc asan
-test_fully tsan clang tsan
-
-echo "=== fuzz targets, $fuzz_seconds s each, $jobs at a time"
-cmake --preset fuzz -B "$out/fuzz" >"$out/fuzz.log"
-cmake --build "$out/fuzz" -j "$jobs" -- --quiet >>"$out/fuzz.log"
-export -f fuzz
-export out fuzz_seconds
-printf '%s\n' "$out"/fuzz/tests/fuzz_* | sed 's/.*fuzz_//' | xargs -P "$jobs" -I{} bash -c 'fuzz {}' | tee "$out/fuzz_results.log"
-! grep -q FAILED "$out/fuzz_results.log" || fail "fuzzing"
-
+for part in $parts; do
+  case $part in
+    gcc) test_fully gcc gcc dev ;;
+    asan) test_fully asan gcc asan ;;
+    tsan) test_fully tsan clang tsan ;;
+    fuzz) fuzz_all ;;
+    *) fail "no part $part: gcc, asan, tsan, fuzz" ;;
+  esac
+done
 echo "=== $failures failures"
 [ "$failures" = 0 ]
