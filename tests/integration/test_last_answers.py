@@ -27,6 +27,7 @@ class Client(threading.Thread):
         self.received = bytearray()
         self.asked = []
         self.was_reset = False
+        self.answered_once = threading.Event()
         self._ready = ready
         self._connection = connect(server.address)
 
@@ -55,6 +56,7 @@ class Client(threading.Thread):
         try:
             while self.ask(count):
                 count += self.batch
+                self.answered_once.set()
                 self._ready.release()
         except (ConnectionResetError, BrokenPipeError):
             self.was_reset = True
@@ -79,14 +81,27 @@ class Client(threading.Thread):
         return {line.split()[1] for line in answered if line.startswith(b"CREATE")}
 
 
+def await_answers(clients, ready, count):
+    """Until each client has had the answers to a pipeline, and all together those to `count`."""
+    for client in clients:
+        assert client.answered_once.wait(60)
+    for _ in range(count):
+        assert ready.acquire(timeout=60)
+
+
+def stored_by(server, client):
+    return {b"/%d/%s" % (client.number, name.encode())
+            for name in os.listdir(server.docroot / str(client.number))}
+
+
 def stop_under_load(randomness, signal_number):
+    """What was carried out was answered, and what was answered is there."""
     with Server("--durability", "none", config="stop_timeout: 20s\n") as server:
         ready = threading.Semaphore(0)
         clients = [Client(server, number, randomness, ready) for number in range(CLIENTS)]
         for client in clients:
             client.start()
-        for _ in range(CLIENTS + randomness.randrange(300)):
-            assert ready.acquire(timeout=60)
+        await_answers(clients, ready, CLIENTS + randomness.randrange(300))
         started = time.monotonic()
         server.process.send_signal(signal_number)
         server.wait(30)
@@ -94,10 +109,8 @@ def stop_under_load(randomness, signal_number):
         for client in clients:
             client.join(30)
             assert not client.is_alive()
-            acknowledged = client.judge()
-            stored = {b"/%d/%s" % (client.number, name.encode())
-                      for name in os.listdir(server.docroot / str(client.number))}
-            assert acknowledged <= stored, "an acknowledged file is not there"
+            acknowledged, stored = client.judge(), stored_by(server, client)
+            assert acknowledged == stored, (acknowledged - stored, stored - acknowledged)
         assert "were cut" not in server.text()
 
 
@@ -110,19 +123,20 @@ def test_stop_under_load_of_fifty_clients():
 def test_stop_under_load_when_the_deadline_is_zero():
     """Even then what arrives is an answer, or a part of it ends in a reset, which nobody takes for
     the end of the answer."""
+    randomness = random.Random(SEED)
     for _ in range(20 if FULL else 4):
         with Server("--durability", "none", "--stop-timeout", "0") as server:
             ready = threading.Semaphore(0)
-            clients = [Client(server, number, random, ready) for number in range(10)]
+            clients = [Client(server, number, randomness, ready) for number in range(10)]
             for client in clients:
                 client.start()
-            for _ in range(30):
-                assert ready.acquire(timeout=60)
+            await_answers(clients, ready, 30)
             server.process.send_signal(signal.SIGTERM)
             server.wait(10)
             for client in clients:
                 client.join(30)
-                client.judge(may_be_cut=True)
+                assert not client.is_alive()
+                assert client.judge(may_be_cut=True) <= stored_by(server, client)
 
 
 def test_stop_in_mid_pipeline_that_waits_for_its_reader():
