@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from client_support import closing_all, descriptors_of, is_quiet, serves
@@ -23,7 +22,6 @@ def connect_idle(server, connections, count):
     for _ in range(count):
         connections.append(connect(server.address))
         ask(connections[-1])
-        time.sleep(0.01)  # the server's clock has steps of a few milliseconds
 
 
 def test_longest_idle_is_closed_first():
