@@ -2,11 +2,13 @@
  *
  * Each worker accepts from sockets of its own. A new connection passes the limit of its address,
  * then needs a place among max_connections. Where all are taken, one makes room that lingers and
- * whose peer has its last answer, or else the one that is idle for longest on any worker: its
- * worker is asked by mailbox and answers when it is done. In the meantime the new connection is the
- * worker's guest, and nothing more is accepted. Where no connection is idle, or where descriptors
- * or memory are out, accepting pauses for a moment too: the queue of the kernel is the queue for
- * those who come. */
+ * whose peer has its last answer, or else the one that is idle for longest, or else, where nobody
+ * is idle, one that lingers. What the others have is told by their idle_since and lingering_since;
+ * whether it can go, only its own worker knows: so the request goes from one to the next, by
+ * mailbox, until one has made room or none is left, and comes back. In the meantime the new
+ * connection is the worker's guest, and nothing more is accepted. Where none can go, or where
+ * descriptors or memory are out, accepting pauses for a moment too: the queue of the kernel is the
+ * queue for those who come. */
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>
@@ -49,63 +51,116 @@ static bool has_last_answer(const struct sttp__connection *connection)
     return sttp__connection_untaken(connection) <= 1;
 }
 
-/* Closes a connection of this worker: one that only waits for its peer to close, or else the one
- * that is idle for longest, or else one whose last answer may be lost by it. */
-static bool close_one(struct sttp__worker *worker)
+/* What can go in this step. */
+static struct sttp__connection *choose(const struct sttp__worker *worker, enum sttp__room_step step)
 {
-    struct sttp__connection *goes = first_quiet(worker, STTP__TIMEOUT_LINGER, has_last_answer);
-    if (goes == NULL)
-        goes = first_quiet(worker, STTP__TIMEOUT_IDLE, is_idle);
-    if (goes == NULL)
-        goes = TAILQ_FIRST(&worker->by_timeout[STTP__TIMEOUT_LINGER]);
+    if (step == STTP__ROOM_ANSWERED)
+        return first_quiet(worker, STTP__TIMEOUT_LINGER, has_last_answer);
+    if (step == STTP__ROOM_IDLE)
+        return first_quiet(worker, STTP__TIMEOUT_IDLE, is_idle);
+    return TAILQ_FIRST(&worker->by_timeout[STTP__TIMEOUT_LINGER]);
+}
+
+static bool close_one(struct sttp__worker *worker, enum sttp__room_step step)
+{
+    struct sttp__connection *goes = choose(worker, step);
     if (goes == NULL)
         return false;
-    bool idle = goes->timeout == STTP__TIMEOUT_IDLE;
-    sttp__connection_close(goes, idle ? STTP_CLOSE_MAKE_ROOM : goes->reason);
+    sttp__connection_close(goes, step == STTP__ROOM_IDLE ? STTP_CLOSE_MAKE_ROOM : goes->reason);
     return true;
 }
 
-static struct sttp__worker *most_room(sttp_server *server)
+/* The worker with the lowest rank, at least the request's, that may have what the step asks for;
+ * NULL where none is left. Ranks follow the time, and no two workers have the same. */
+static struct sttp__worker *next_in_step(struct sttp__room_request *request)
 {
+    sttp_server *server = request->asker->server;
     struct sttp__worker *found = NULL;
-    uint64_t oldest = UINT64_MAX;
+    uint64_t lowest = UINT64_MAX;
     for (unsigned i = 0; i < server->options.workers; i++) {
         struct sttp__worker *worker = &server->workers[i];
-        uint64_t since = atomic_load_explicit(&worker->room_since, memory_order_relaxed);
-        if (since < oldest) {
-            oldest = since;
+        bool idle = request->step == STTP__ROOM_IDLE;
+        uint64_t since = atomic_load_explicit(idle ? &worker->idle_since : &worker->lingering_since,
+                                              memory_order_relaxed);
+        if (since == UINT64_MAX)
+            continue;
+        uint64_t rank = since * server->options.workers + i;
+        if (rank >= request->rank && rank < lowest) {
+            lowest = rank;
             found = worker;
         }
     }
+    request->rank = lowest + 1;
     return found;
+}
+
+static void begin_step(struct sttp__room_request *request, enum sttp__room_step step)
+{
+    request->step = step;
+    request->rank = 0;
+    request->left = request->asker->server->options.workers;
+}
+
+static struct sttp__worker *next_worker(struct sttp__room_request *request)
+{
+    while (request->step < STTP__ROOM_STEPS) {
+        struct sttp__worker *worker = request->left > 0 ? next_in_step(request) : NULL;
+        if (worker != NULL) {
+            request->left--;
+            return worker;
+        }
+        begin_step(request, request->step + 1);
+    }
+    return NULL;
+}
+
+/* Does what the request asks, or passes it on to another worker that may be able to. */
+static enum room serve(struct sttp__worker *worker, struct sttp__room_request *request)
+{
+    struct sttp__worker *next;
+    while ((next = next_worker(request)) != NULL) {
+        if (next == worker && close_one(worker, request->step))
+            return ROOM_MADE;
+        if (next != worker && sttp__mailbox_post(next->mailbox, &request->message))
+            return ROOM_ASKED_FOR;
+    }
+    return ROOM_NONE;
 }
 
 static enum room make_room(struct sttp__worker *worker)
 {
+    struct sttp__room_request *request = &worker->room_request;
     if (worker->room_asked)
         return ROOM_ASKED_FOR;
-    struct sttp__worker *other = most_room(worker->server);
-    if (other == NULL)
-        return ROOM_NONE;
-    if (other == worker)
-        return close_one(worker) ? ROOM_MADE : ROOM_NONE;
-    worker->room_request.message.kind = STTP__MESSAGE_MAKE_ROOM;
-    worker->room_request.asker = worker;
-    worker->room_asked = sttp__mailbox_post(other->mailbox, &worker->room_request.message);
-    return worker->room_asked ? ROOM_ASKED_FOR : ROOM_NONE;
+    request->message.kind = STTP__MESSAGE_MAKE_ROOM;
+    request->asker = worker;
+    begin_step(request, STTP__ROOM_ANSWERED);
+    enum room room = serve(worker, request);
+    worker->room_asked = room == ROOM_ASKED_FOR;
+    return room;
+}
+
+/* Where no room could be made, the pause is waited for: who was idle has a request to be read. */
+static void room_answered(struct sttp__worker *worker)
+{
+    worker->room_asked = false;
+    if (worker->resume_at != 0 && worker->room_request.made)
+        sttp__acceptors_resume(worker);
 }
 
 void sttp__room_message(struct sttp__worker *worker, struct sttp__message *message)
 {
-    if (message->kind == STTP__MESSAGE_ROOM_MADE) {
-        worker->room_asked = false;
-        if (worker->resume_at != 0)
-            sttp__acceptors_resume(worker);
+    struct sttp__room_request *request = (struct sttp__room_request *)message;
+    if (message->kind == STTP__MESSAGE_ROOM_ANSWER) {
+        room_answered(worker);
         return;
     }
-    struct sttp__room_request *request = (struct sttp__room_request *)message;
-    close_one(worker);
-    message->kind = STTP__MESSAGE_ROOM_MADE;
+    bool made = close_one(worker, request->step);
+    enum room room = made ? ROOM_MADE : serve(worker, request);
+    if (room == ROOM_ASKED_FOR)
+        return;
+    request->made = room == ROOM_MADE;
+    message->kind = STTP__MESSAGE_ROOM_ANSWER;
     sttp__mailbox_post(request->asker->mailbox, message);
 }
 

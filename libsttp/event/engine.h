@@ -277,17 +277,25 @@ struct sttp__worker {
     struct sttp__room_request {
         struct sttp__message message;
         struct sttp__worker *asker;
+        enum sttp__room_step {
+            STTP__ROOM_ANSWERED,  /* who lingers and has its last answer */
+            STTP__ROOM_IDLE,      /* where there is none, who is idle for longest */
+            STTP__ROOM_LINGERING, /* where nobody is idle, who lingers for longest */
+            STTP__ROOM_STEPS
+        } step;
+        uint64_t rank; /* of the next worker that can be asked in this step */
+        unsigned left; /* workers that may still be asked in it */
+        bool made;     /* one was closed */
     } room_request;
 
     bool stopping;
     bool cut; /* connections were closed by the deadline before they were answered */
     struct sttp__mailbox *mailbox;
     pthread_t thread;
-    /* Since when its longest idle connection is idle, 0 where one lingers, UINT64_MAX where none
-     * can make room. Read by others. */
-    _Alignas(64) atomic_uint_fast64_t room_since;
-    /* Since when a peer takes nothing of its full socket, the first of them; UINT64_MAX where none
-     * is full. Read by others, and so the next. */
+    /* Read by others, and so all below. Since when its first connection lingers, is idle, or has a
+     * full socket of which the peer takes nothing; UINT64_MAX where there is none. */
+    _Alignas(64) atomic_uint_fast64_t lingering_since;
+    atomic_uint_fast64_t idle_since;
     atomic_uint_fast64_t stalled_since;
     atomic_size_t unsent; /* bytes that the unsent answers of its connections take */
 };

@@ -9,9 +9,9 @@
 #include <sttp/base.h>
 
 enum sttp__message_kind {
-    STTP__MESSAGE_REPLY,     /* an answer from another thread: embedded in an sttp_reply */
-    STTP__MESSAGE_MAKE_ROOM, /* close the connection that is idle for longest */
-    STTP__MESSAGE_ROOM_MADE  /* the answer to it, the same message sent back */
+    STTP__MESSAGE_REPLY,      /* an answer from another thread: embedded in an sttp_reply */
+    STTP__MESSAGE_MAKE_ROOM,  /* close a connection, or pass it on to who can */
+    STTP__MESSAGE_ROOM_ANSWER /* the answer to it, the same message sent back */
 };
 
 /* Embedded in what is sent, so that sending needs no memory. */

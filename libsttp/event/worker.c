@@ -55,8 +55,8 @@ static void publish(atomic_uint_fast64_t *place, uint64_t value)
 /* Tells the other workers how good the connections are that this one could close. */
 static void publish_first(struct sttp__worker *worker)
 {
-    bool lingers = !TAILQ_EMPTY(&worker->by_timeout[STTP__TIMEOUT_LINGER]);
-    publish(&worker->room_since, lingers ? 0 : first_since(worker, STTP__TIMEOUT_IDLE));
+    publish(&worker->lingering_since, first_since(worker, STTP__TIMEOUT_LINGER));
+    publish(&worker->idle_since, first_since(worker, STTP__TIMEOUT_IDLE));
     publish(&worker->stalled_since, first_since(worker, STTP__TIMEOUT_SEND));
 }
 
@@ -355,7 +355,8 @@ sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server
     for (int i = 0; i < STTP__TIMEOUTS; i++)
         TAILQ_INIT(&worker->by_timeout[i]);
     TAILQ_INIT(&worker->runnable);
-    atomic_init(&worker->room_since, UINT64_MAX);
+    atomic_init(&worker->lingering_since, UINT64_MAX);
+    atomic_init(&worker->idle_since, UINT64_MAX);
     atomic_init(&worker->stalled_since, UINT64_MAX);
     sttp_status status = prepare(worker);
     if (status != STTP_OK) {

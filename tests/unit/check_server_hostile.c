@@ -10,18 +10,6 @@
 #include "libsttp/event/address_count.h"
 #include "server_support.h"
 
-/* Reads until the connection ends; whether it was reset. */
-static bool ends_in_reset(int fd)
-{
-    char buffer[65536];
-    ssize_t got;
-    while ((got = recv(fd, buffer, sizeof buffer, 0)) > 0)
-        ;
-    ck_assert_msg(got == 0 || errno == ECONNRESET, "recv: %s", strerror(errno));
-    close(fd);
-    return got < 0;
-}
-
 /* ---- who takes no answers, or hardly any ---- */
 
 static atomic_int taken_each_time; /* bytes, while it is not zero, that a peer has taken */
@@ -139,14 +127,6 @@ START_TEST(test_unsent_total_of_several_workers)
 }
 END_TEST
 
-static pthread_t worker_of_last(struct fixture *fixture)
-{
-    pthread_mutex_lock(&fixture->mutex);
-    pthread_t worker = fixture->last_worker;
-    pthread_mutex_unlock(&fixture->mutex);
-    return worker;
-}
-
 /* A worker that has nothing else to do gives up what another needs. */
 START_TEST(test_workers_share_unsent_total)
 {
@@ -220,26 +200,6 @@ START_TEST(test_reader_outlives_stallers)
     stop(fixture);
 }
 END_TEST
-
-static int on_worker(struct fixture *fixture, pthread_t worker, bool same)
-{
-    for (int i = 0; i < 100; i++) {
-        int fd = slow_client(fixture);
-        round_trip(fd);
-        if ((pthread_equal(worker_of_last(fixture), worker) != 0) == same)
-            return fd;
-        close(fd);
-    }
-    ck_abort_msg("all connections came to one worker");
-}
-
-/* So that the peer's kernel, which takes bytes on its own and in steps, takes no more later. */
-static void let_windows_fill(const int *fds, int count)
-{
-    for (int i = 0; i < count; i++)
-        ask_for_big(fds[i], 1);
-    poll(NULL, 0, 1000);
-}
 
 /* Nor does one go that is alone on its worker, when those who take nothing are on another. */
 START_TEST(test_reader_outlives_stallers_elsewhere)

@@ -410,4 +410,47 @@ static inline void round_trip(int fd)
     exchange(fd, "SHOW /now\n", "200 /now OK\ntext\n");
 }
 
+/* Reads until the connection ends; whether it was reset. */
+static inline bool ends_in_reset(int fd)
+{
+    char buffer[65536];
+    ssize_t got;
+    while ((got = recv(fd, buffer, sizeof buffer, 0)) > 0)
+        ;
+    ck_assert_msg(got == 0 || errno == ECONNRESET, "recv: %s", strerror(errno));
+    close(fd);
+    return got < 0;
+}
+
+static inline pthread_t worker_of_last(struct fixture *fixture)
+{
+    pthread_mutex_lock(&fixture->mutex);
+    pthread_t worker = fixture->last_worker;
+    pthread_mutex_unlock(&fixture->mutex);
+    return worker;
+}
+
+/* A slow client whose connection is on that worker, or on another one. */
+static inline int on_worker(struct fixture *fixture, pthread_t worker, bool same)
+{
+    for (int i = 0; i < 100; i++) {
+        int fd = slow_client(fixture);
+        round_trip(fd);
+        if ((pthread_equal(worker_of_last(fixture), worker) != 0) == same)
+            return fd;
+        unsigned before = current(fixture, &fixture->notices[STTP_NOTICE_CLOSED]);
+        close(fd);
+        wait_at_least(fixture, &fixture->notices[STTP_NOTICE_CLOSED], before + 1);
+    }
+    ck_abort_msg("all connections came to one worker");
+}
+
+/* So that the peer's kernel, which takes bytes on its own and in steps, takes no more later. */
+static inline void let_windows_fill(const int *fds, int count)
+{
+    for (int i = 0; i < count; i++)
+        ask_for_big(fds[i], 1);
+    poll(NULL, 0, 1000);
+}
+
 #endif
