@@ -29,6 +29,14 @@ void sttp__unsent_count(struct sttp__connection *connection)
     atomic_fetch_add_explicit(&worker->server->unsent, more, memory_order_relaxed);
 }
 
+/* What these bytes weigh of a peer that has taken nothing for so long. One that has taken some a
+ * moment ago weighs less than any other, however many bytes there are. */
+static uint64_t weight(size_t bytes, uint64_t milliseconds)
+{
+    uint64_t kept = ((uint64_t)bytes / 1024 + 1) * (milliseconds + 1);
+    return milliseconds == 0 ? kept : kept | UINT64_C(1) << 63;
+}
+
 /* NULL where no connection can go. */
 static struct sttp__worker *worst_worker(const sttp_server *server, uint64_t now)
 {
@@ -41,7 +49,7 @@ static struct sttp__worker *worst_worker(const sttp_server *server, uint64_t now
         if (since == UINT64_MAX)
             continue;
         uint64_t time = now > since ? now - since : 0; /* its clock may be ahead of ours */
-        uint64_t kept = ((uint64_t)unsent / 1024 + 1) * (time + 1);
+        uint64_t kept = weight(unsent, time);
         if (kept > most) {
             found = worker;
             most = kept;
@@ -58,7 +66,7 @@ static struct sttp__connection *worst_connection(const struct sttp__worker *work
     int looks = LOOKS;
     TAILQ_FOREACH(connection, &worker->by_timeout[STTP__TIMEOUT_SEND], in_timeouts)
     {
-        uint64_t kept = connection->unsent * (worker->now - connection->since + 1);
+        uint64_t kept = weight(connection->unsent, worker->now - connection->since);
         if (kept > most) {
             found = connection;
             most = kept;

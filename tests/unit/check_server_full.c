@@ -1,4 +1,7 @@
 /* The server engine: who has to go, and who does not, when all places or all memory are taken. */
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
 #include "server_support.h"
 
 /* ---- places ---- */
@@ -54,6 +57,63 @@ START_TEST(test_idle_go_before_an_answer)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+static atomic_llong frozen; /* milliseconds at which the clock stands, while it is not zero */
+
+/* In place of the C library's: what happens at one moment, and what later, is the test's choice. */
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+    long long now = atomic_load(&frozen);
+    if (clock == CLOCK_REALTIME || now == 0)
+        return (int)syscall(SYS_clock_gettime, clock, time);
+    *time = (struct timespec){.tv_sec = (time_t)(now / 1000), .tv_nsec = now % 1000 * 1000000};
+    return 0;
+}
+
+static void freeze(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    atomic_store(&frozen, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
+/* Who has just begun to keep much goes after those that have taken nothing, each of which keeps
+ * little, and for a short time. */
+START_TEST(test_fresh_one_outlives_stallers)
+{
+    enum { COUNT = 8, ANSWERS = 60 };
+    static char requests[ANSWERS * 10 + 1];
+    struct fixture *fixture =
+        start((sttp_server_options){.max_unsent_total = 61 * BIG, .max_unsent = 60 * BIG});
+    int fds[COUNT];
+    int other = client(fixture);
+    int reader = slow_client(fixture);
+    for (int i = 0; i < COUNT; i++)
+        fds[i] = slow_client(fixture);
+    let_windows_fill(fds, COUNT);
+    freeze();
+    for (int i = 0; i < COUNT; i++)
+        ask_for_big(fds[i], 6);
+    round_trip(other);
+    atomic_fetch_add(&frozen, 2);
+    for (int i = 0; i < ANSWERS; i++)
+        memcpy(requests + i * 10, "SHOW /big\n", 10);
+    send_text(reader, requests);
+    round_trip(other);
+    round_trip(other);
+    ck_assert_uint_gt(current(fixture, &fixture->reasons[STTP_CLOSE_UNSENT]), 0);
+    ck_assert_uint_le(current(fixture, &fixture->reasons[STTP_CLOSE_UNSENT]), COUNT);
+    atomic_store(&frozen, 0);
+    shutdown(reader, SHUT_WR);
+    ck_assert(!ends_in_reset(reader));
+    close(other);
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    stop(fixture);
+}
+END_TEST
+
 static Suite *full_suite(void)
 {
     Suite *suite = suite_create("server_full");
@@ -61,6 +121,10 @@ static Suite *full_suite(void)
     tcase_set_timeout(places, 60);
     tcase_add_test(places, test_idle_go_before_an_answer);
     suite_add_tcase(suite, places);
+    TCase *memory = tcase_create("memory");
+    tcase_set_timeout(memory, 60);
+    tcase_add_test(memory, test_fresh_one_outlives_stallers);
+    suite_add_tcase(suite, memory);
     return suite;
 }
 

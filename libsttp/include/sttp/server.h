@@ -129,9 +129,10 @@ typedef struct sttp_server_options {
                                  where nobody is idle */
     /* Bytes of memory for the answers of all connections that wait to be taken. Beyond it that
      * connection is reset which has kept the most for the longest (bytes times milliseconds since
-     * its peer took 4,096 bytes), and the next, until it is enough. Who takes its bytes goes last,
-     * but it goes, where nobody else can: an answer that is larger than this by itself may never
-     * arrive. A quarter comes on top of it for a moment, until the worker of that connection has
+     * its peer took 4,096 bytes), and the next, until it is enough; of one worker's, the 256 whose
+     * peers have taken nothing for longest are considered. Who takes its bytes goes last, but it
+     * goes, where nobody else can: an answer that is larger than this by itself may never arrive.
+     * A quarter comes on top of it for a moment, until the worker of that connection has
      * its turn. So do answers that other threads have made and no worker has taken in yet: up to as
      * much again, or one answer for each worker; what would be more is replaced by a 500 "server
      * busy". Default: 64 MiB. */
@@ -145,9 +146,8 @@ STTP_API sttp_status sttp_server_create(const sttp_server_options *options, sttp
 /* Adds a listener, before sttp_server_start. `address` is "127.0.0.1:8080", "[::1]:8080", "[::]:0"
  * (IPv6 only), or "unix:/path" (a stale socket that nobody listens on is replaced; mode as the
  * umask says; a locked "/path.lock" beside it keeps other servers away; both are removed again by
- * sttp_server_destroy). Addresses are numeric. Port 0 takes a free
- * one. STTP_OK, STTP_ERR_ADDRESS, STTP_ERR_ADDRESS_IN_USE, STTP_ERR_MEMORY, STTP_ERR_STATE, or
- * STTP_ERR_SYSTEM with errno set. */
+ * sttp_server_destroy). Addresses are numeric. Port 0 takes a free one. STTP_OK, STTP_ERR_ADDRESS,
+ * STTP_ERR_ADDRESS_IN_USE, STTP_ERR_MEMORY, STTP_ERR_STATE, or STTP_ERR_SYSTEM with errno set. */
 STTP_API sttp_status sttp_server_listen(sttp_server *server, const char *address);
 
 /* The address of listener `index` (from 0, in the order of the calls) with its real port; NULL
