@@ -1,15 +1,12 @@
 /* URLs: what is accepted has a normal form that names the same thing and is its own normal form;
  * what is refused has its place in the text. What is built of any parts and can be read has the
- * same parts. Where liburiparser is there and takes the URL as well, as it stands or its normal
- * form, both must have found the same parts. */
-#include <sttp/url.h>
-
-#ifdef HAVE_URIPARSER
+ * same parts. Where liburiparser takes the URL as well, as it stands or its normal form, both must
+ * have found the same parts. */
 #include <arpa/inet.h>
 #include <strings.h>
 
+#include <sttp/url.h>
 #include <uriparser/Uri.h>
-#endif
 
 #include "property.h"
 
@@ -46,7 +43,6 @@ static void check_trip(const sttp_url *url, sttp_slice text, int depth)
     free(normal);
 }
 
-#ifdef HAVE_URIPARSER
 static sttp_slice slice_of(UriTextRangeA range)
 {
     return (sttp_slice){range.first, range.first ? (size_t)(range.afterLast - range.first) : 0};
@@ -149,12 +145,6 @@ static void check_oracle(const sttp_url *url, sttp_slice text)
     }
     free(normal);
 }
-#else
-static void check_oracle(const sttp_url *url, sttp_slice text)
-{
-    (void)url, (void)text;
-}
-#endif
 
 /* A URL of these bytes, a scheme, a port and then up to three fields, is refused or read back. */
 static void check_made(const char *data, size_t size)
