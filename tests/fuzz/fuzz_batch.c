@@ -213,19 +213,6 @@ static size_t finish_peer(void)
 
 /* ---- the properties ---- */
 
-/* Takes the next line off, without its LF; the last one may have none. */
-static sttp_slice take_line(sttp_slice *text)
-{
-    const char *end = memchr(text->data, '\n', text->size);
-    sttp_slice line = *text;
-
-    if (end)
-        line.size = (size_t)(end - line.data);
-    text->data += line.size + (end != NULL);
-    text->size -= line.size + (end != NULL);
-    return line;
-}
-
 /* Takes the next result off the output; it begins with its number. */
 static sttp_slice take_result(sttp_slice *output, bool json, size_t number)
 {
@@ -286,19 +273,6 @@ static void check_judgement(sttp_slice line, bool answered)
     free(whole);
 }
 
-static void check_printable(sttp_slice text)
-{
-    while (text.size > 0) {
-        uint32_t character = 0;
-        size_t size = sttp_next_char(text, &character);
-        require(size > 0, "the output is UTF-8");
-        require(character == '\t' || !sttp_char_is_unsafe(character),
-                "nothing comes out that a terminal could act upon");
-        text.data += size;
-        text.size -= size;
-    }
-}
-
 static void check_output(sttp_slice output, sttp_slice lines, uint8_t mode, size_t requests)
 {
     bool json = mode & MODE_JSON;
@@ -312,7 +286,7 @@ static void check_output(sttp_slice output, sttp_slice lines, uint8_t mode, size
         if (!(mode & MODE_HOSTILE))
             check_judgement(line, answered);
         if (mode & (MODE_JSON | MODE_TERMINAL) || begins_with(result, "error "))
-            check_printable(result);
+            require_printable(result, true);
     }
     require(output.size == 0, "no line has two results");
     require(mode & MODE_HOSTILE || answers == requests, "each request has its answer");

@@ -25,10 +25,7 @@ static bool results_equal(const struct result *a, const struct result *b)
                slices_equal(a->request.path, b->request.path) &&
                slices_equal(a->request.query, b->request.query) &&
                slices_equal(a->request.contents, b->request.contents);
-    return a->problem.status == a->status && b->problem.status == a->status &&
-           a->problem.offset == b->problem.offset && a->problem.length == b->problem.length &&
-           slices_equal(a->problem.echo, b->problem.echo) &&
-           slices_equal(a->problem.word, b->problem.word);
+    return a->problem.status == a->status && problems_equal(&a->problem, &b->problem);
 }
 
 static void parse(sttp_parser *parser, const char *data, size_t size, struct result *result)

@@ -32,8 +32,7 @@ static bool results_equal(const struct result *a, const struct result *b)
         return true;
     if (a->status == STTP_OK)
         return responses_equal(&a->response, &b->response);
-    return a->problem.status == a->status && b->problem.status == a->status &&
-           a->problem.offset == b->problem.offset;
+    return a->problem.status == a->status && problems_equal(&a->problem, &b->problem);
 }
 
 static void parse(sttp_parser *parser, const char *data, size_t size, bool closed,

@@ -28,29 +28,6 @@ static void write_file(const char *text, size_t size)
 
 /* ---- what is said ---- */
 
-static sttp_slice take_line(sttp_slice *text)
-{
-    const char *end = text->size > 0 ? memchr(text->data, '\n', text->size) : NULL;
-    sttp_slice line = *text;
-
-    require(end != NULL, "the report has whole lines");
-    line.size = (size_t)(end - line.data);
-    text->data += line.size + 1;
-    text->size -= line.size + 1;
-    return line;
-}
-
-static void check_printable(sttp_slice line)
-{
-    while (line.size > 0) {
-        uint32_t character = 0;
-        size_t size = sttp_next_char(line, &character);
-        require(size > 0 && !sttp_char_is_unsafe(character), "the report is plain text");
-        line.data += size;
-        line.size -= size;
-    }
-}
-
 /* A byte that is no part of a character counts as one, as in an editor. */
 static size_t count_chars(const char *data, size_t size)
 {
@@ -87,7 +64,7 @@ static void check_caret(sttp_slice *said)
     sttp_slice quoted = take_line(said);
     sttp_slice caret = take_line(said);
 
-    check_printable(quoted);
+    require_printable(quoted, false);
     require(quoted.size >= 4 && memcmp(quoted.data, "    ", 4) == 0, "the line is shown");
     require(caret.size >= 5 && strspn(caret.data, " ") == caret.size - 1 &&
                 caret.data[caret.size - 1] == '^',
@@ -103,7 +80,7 @@ static void check_mistake(sttp_slice *said, sttp_slice text)
     size_t number, column;
     int end = 0;
 
-    check_printable(line);
+    require_printable(line, false);
     require(line.size > 0 && line.data[0] != ' ', "a message begins its line");
     if (line.size <= size || memcmp(line.data, name, size) != 0)
         return;
@@ -164,6 +141,7 @@ static void check_settings(int argc, char **argv, sttp_slice text)
     require(status >= 0 && status <= 2, "the exit status is a known one");
     require((status == 0) == (report.count == 0), "mistakes are counted");
     require((status == 0) == (size == 0), "mistakes are told");
+    require(size == 0 || said[size - 1] == '\n', "the report has whole lines");
     for (sttp_slice rest = {said, size}; rest.size > 0;)
         check_mistake(&rest, text);
     if (status == 0 && !command.help && !command.version)

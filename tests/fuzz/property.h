@@ -70,6 +70,39 @@ static inline sttp_slice take_field(sttp_slice *rest)
     return field;
 }
 
+/* Takes the next line off, without its LF; the last one may have none. */
+static inline sttp_slice take_line(sttp_slice *text)
+{
+    const char *end = memchr(text->data, '\n', text->size);
+    sttp_slice line = *text;
+
+    if (end)
+        line.size = (size_t)(end - line.data);
+    text->data += line.size + (end != NULL);
+    text->size -= line.size + (end != NULL);
+    return line;
+}
+
+/* Nothing that a terminal could act upon, TAB aside. */
+static inline void require_printable(sttp_slice text, bool with_tabs)
+{
+    while (text.size > 0) {
+        uint32_t character = 0;
+        size_t size = sttp_next_char(text, &character);
+        require(size > 0, "what is said is UTF-8");
+        require(!sttp_char_is_unsafe(character) || (character == '\t' && with_tabs),
+                "nothing comes out that a terminal could act upon");
+        text.data += size;
+        text.size -= size;
+    }
+}
+
+static inline bool problems_equal(const sttp_problem *a, const sttp_problem *b)
+{
+    return a->status == b->status && a->offset == b->offset && a->length == b->length &&
+           slices_equal(a->echo, b->echo) && slices_equal(a->word, b->word);
+}
+
 /* An explanation can stand in a response's message, and is cut where there is less room. */
 static inline void require_clean(const sttp_problem *problem)
 {
