@@ -1,15 +1,21 @@
 """The threads that wait for storage: how many there are, what is refused when too much waits, and
 a stop beside storage that does not come back."""
 
+import collections
 import contextlib
+import errno
+import fcntl
 import os
 import select
 import signal
+import socket
+import struct
 import sys
+import termios
 import time
 
 from crowd import crowd
-from faults import Faults
+from faults import EVER, Faults
 from harness import IO_TIMEOUT, MEMORY, Server, connect, lines_of, read_line, receive_all, \
     run_tests, temporary_directory, wait_until
 
@@ -129,6 +135,69 @@ def test_what_is_in_the_queue_is_done():
         for i in refused[:3]:
             connections[i].sendall(b"CREATE /f%d x\n" % i)
             assert read_line(connections[i]) == created(i)
+
+
+# -- the default queue
+
+THREADS, QUEUE = 64, 4096
+
+
+def is_received(connection):
+    """Whether the server has read all that was sent; only a Unix socket tells that."""
+    left = fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4))
+    return struct.unpack("i", left)[0] == 0
+
+
+def fill_queue(stack, server, faults):
+    """One change for each thread and, 64 on a connection, as many SHOWs as may wait; then one more
+    change at a time until one is refused. The connections of the three; None where storage went on
+    before that."""
+    changes = send(stack, server, *creates(THREADS))
+    wait_until(lambda: faults.calls("fsync") >= THREADS, what="all threads hang")
+    shows = send(stack, server, *[b"\n".join([b"SHOW /text"] * 64)] * (QUEUE // 64))
+    wait_until(lambda: all(map(is_received, shows)), what="all is received")
+    more = []
+    # The first is, but where a thread has read a SHOW and not looked at it yet.
+    while faults.calls("fsync") == THREADS and len(more) < 4:
+        more += send(stack, server, b"CREATE /more%d x" % len(more))
+        if select.select(more[-1:], [], [], 1)[0]:
+            assert read_line(more[-1]) == BUSY % b"/more%d" % (len(more) - 1)
+            return (changes, shows, more) if faults.calls("fsync") == THREADS else None
+    assert faults.calls("fsync") > THREADS, "nothing is refused"
+    return None
+
+
+def held_default_queue(hold):
+    """False where storage, which hangs for so long, went on too soon to tell anything."""
+    with temporary_directory() as directory, contextlib.ExitStack() as stack, \
+            slow_server(hold, "--listen", f"unix:{directory}/s") as (server, faults):
+        (server.docroot / "text").write_text("x", encoding="ascii")
+        # SHOWs take a thread each, as where a text is not in the kernel's cache.
+        faults.arm("openat2_cached", errno.EAGAIN, times=EVER)
+        held = fill_queue(stack, server, faults)
+        faults.delay("fsync", 0)
+        if held is None:
+            return False
+        changes, shows, more = held
+        assert not answered(changes + shows + more)
+        assert [read_line(change) for change in changes] == [created(i) for i in range(THREADS)]
+        answers = collections.Counter()
+        for connection in shows:
+            connection.shutdown(socket.SHUT_WR)
+            answers.update(receive_all(connection).replace(b"OK\n", b"OK ").splitlines())
+        late = len(more) - 1
+        expected = {b"200 /text OK x": QUEUE - late, BUSY[:-1] % b"/text": late}
+        assert answers == collections.Counter(expected), answers
+        return True
+
+
+def test_default_queue():
+    """4,096 operations wait beside 64 that hang, the next is refused while they do, and all others
+    are done when storage goes on."""
+    hold = 2.0
+    while not held_default_queue(hold):
+        hold *= 2
+        assert hold < 60, "the server is too slow to fill its queue"
 
 
 # -- a stop
