@@ -9,6 +9,8 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import IO_TIMEOUT, remove_tree
 
@@ -99,6 +101,21 @@ class Watch:
                     found += [(event, name) for bit, event in self.EVENTS.items() if mask & bit]
                     data = data[16 + size:]
         return found
+
+
+@contextlib.contextmanager
+def beside(*calls):
+    """Each call, which takes an event, runs in a thread of its own until that is set, at the end of
+    the block. What fails in one of them fails the block, and so does one that goes on."""
+    done = threading.Event()
+    with ThreadPoolExecutor(len(calls)) as pool:
+        running = [pool.submit(call, done) for call in calls]
+        try:
+            yield
+        finally:
+            done.set()
+        for call in running:
+            call.result(IO_TIMEOUT)
 
 
 def tree_of(directory):

@@ -4,17 +4,17 @@ their directory is read."""
 
 import contextlib
 import errno
+import functools
 import os
 import random
 import re
 import subprocess
 import sys
-import threading
 
 from faults import EVER, Faults
 from harness import FULL, IO_TIMEOUT, SANITIZED, SEED, Server, connect, lines_of, names_of, \
     run_tests, temporary_directory
-from roots_support import WAYS, Watch, answers_of, directory_in_memory, put_many, \
+from roots_support import WAYS, Watch, answers_of, beside, directory_in_memory, put_many, \
     swapping, tree_of
 
 ROUNDS = 2000 if FULL else 60
@@ -139,7 +139,7 @@ def test_leftovers_are_not_looked_for_behind_swapped_links():
 # -- texts that change under their readers
 
 
-def shows(server, path, done, answers):
+def shows(server, path, answers, done):
     """Asks for a text until `done`, and keeps every different answer."""
     while not done.is_set():
         answers.update(answers_of(server, [b"SHOW " + path] * 50))
@@ -147,16 +147,9 @@ def shows(server, path, done, answers):
 
 def read_beside(server, path, change):
     """Runs `change` beside readers of a path, and gives all that they were answered."""
-    done, answers = threading.Event(), set()
-    readers = [threading.Thread(target=shows, args=(server, path, done, answers)) for _ in "ab"]
-    for reader in readers:
-        reader.start()
-    try:
+    answers = set()
+    with beside(*[functools.partial(shows, server, path, answers)] * 2):
         change()
-    finally:
-        done.set()
-        for reader in readers:
-            reader.join(IO_TIMEOUT)
     return answers
 
 
@@ -254,7 +247,7 @@ def test_a_file_that_is_rewritten_between_two_reads_of_it():
 # -- names that are replaced while their directory is read
 
 
-def update_all(server, names, done, seed):
+def update_all(server, names, seed, done):
     order = random.Random(seed)
     with connect(server.address) as connection, connection.makefile("rb") as answers:
         while not done.is_set():
@@ -276,19 +269,11 @@ def test_listings_beside_updates_have_each_name_once():
             Server("--durability", "none", docroot=docroot) as server:
         (docroot / "d").mkdir()
         put_many(docroot / "d", names)
-        done = threading.Event()
-        updaters = [threading.Thread(target=update_all, args=(server, names, done, SEED + number))
-                    for number in range(2)]
-        for updater in updaters:
-            updater.start()
-        try:
+        with beside(*(functools.partial(update_all, server, names, SEED + number)
+                      for number in range(2))):
             for _ in range(300 if FULL else 5 if SANITIZED else 15):
                 for request, contents in requests.items():
                     assert lines_of(server, request)[1] == contents, request
-        finally:
-            done.set()
-            for updater in updaters:
-                updater.join(IO_TIMEOUT)
         assert names_of(server, b"LIST /d") == names
 
 
