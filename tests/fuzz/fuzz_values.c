@@ -439,14 +439,14 @@ static void settle_listen(struct made *made)
     size_t listen = index_of("listen"), address = index_of("listen_address");
     size_t port = index_of("port");
     bool is_ipv6 = strchr(made->meant[address], ':');
-    char host[64] = "";
+    char host[64] = "", number[8] = "";
 
     if (made->by_flag[listen] ||
         (made->meant[listen][0] != '\0' && !made->by_flag[address] && !made->by_flag[port]))
         return;
     memcpy(host, made->meant[address], sizeof host - 1);
-    snprintf(made->meant[listen], MAX_VALUE, is_ipv6 ? "[%s]:%d\n" : "%s:%d\n", host,
-             atoi(made->meant[port]));
+    memcpy(number, made->meant[port], sizeof number - 1);
+    snprintf(made->meant[listen], MAX_VALUE, is_ipv6 ? "[%s]:%s\n" : "%s:%s\n", host, number);
 }
 
 static void check_read(struct made *made)
