@@ -52,6 +52,8 @@ class File:
 
     def variants(self):
         """What a power cut could leave of it."""
+        if self.durable == self.data:
+            return [self.data]
         half = len(self.data) // 2
         zeros = self.data[:half] + bytes(len(self.data) - half)
         return list(dict.fromkeys([self.durable, self.data[:half], zeros, self.data]))
@@ -93,10 +95,10 @@ class Disk:
     # -- after a power cut
 
     def states(self, limit, rng):
-        """What a power cut now could leave: name -> data, or the same for a directory. All choices
-        of changes where they are at most `limit`, else so many of them: none, all, and others at
-        random. The data of files that are not synced are chosen at random."""
-        pending = [number for directory in self.directories for number, _ in directory.pending]
+        """Some of what a power cut now could leave: name -> data, or the same for a directory. All
+        choices of changes where they are at most `limit`, else so many of them: none, all, and
+        others at random. Each with one variant, at random, of each file that is not synced."""
+        pending = self.pending()
         if 2 ** len(pending) <= limit:
             choices = (set(itertools.compress(pending, bits))
                        for bits in itertools.product((False, True), repeat=len(pending)))
@@ -107,15 +109,55 @@ class Disk:
         unsynced = [file for file in self.files if file.durable != file.data]
         for chosen in choices:
             data = {id(file): rng.choice(file.variants()) for file in unsynced}
-            yield self._tree(self.root, chosen, data)
+            yield self.tree(self.root, chosen, data)
 
-    def _tree(self, directory, chosen, data):
+    def pending(self):
+        """The changes that a power cut now could lose, in directories that it could leave: not
+        those of a tree that was made, removed, and never synced."""
+        found, seen, reached = [], set(), [self.root]
+        while reached:
+            directory = reached.pop()
+            if id(directory) in seen:
+                continue
+            seen.add(id(directory))
+            found += [number for number, _ in directory.pending]
+            for names in (directory.durable, *(names for _, names in directory.pending)):
+                reached += [node for node in names.values() if isinstance(node, Directory)]
+        return sorted(found)
+
+    def tree(self, directory, chosen, data):
         entries = dict(directory.durable)
         for number, names in directory.pending:
             if number in chosen:
                 put(entries, names)
-        return {name: self._tree(node, chosen, data) if isinstance(node, Directory)
+        return {name: self.tree(node, chosen, data) if isinstance(node, Directory)
                 else data.get(id(node), node.durable) for name, node in entries.items()}
+
+    def possible(self):
+        """All that a power cut now could leave at each path that a server may show: path -> set of
+        values, None where nothing is there. Complete, as no change depends on another: the one that
+        is there of those of a name, or the durable one if none is, decides what it leads to."""
+        return self._possible(self.root, b"/")
+
+    def _possible(self, directory, prefix):
+        leads = {name: {node} for name, node in directory.durable.items()}
+        for _, names in directory.pending:
+            for name, node in names.items():
+                leads.setdefault(name, {None}).add(node)
+        found = {}
+        for name, nodes in leads.items():
+            if not name.startswith(RESERVED):
+                each = [self._values(node, prefix + name) for node in nodes]
+                for path in {path for values in each for path in values}:
+                    found[path] = set().union(*(values.get(path, {None}) for values in each))
+        return found
+
+    def _values(self, node, path):
+        if node is None:
+            return {}
+        if isinstance(node, File):
+            return {path: set(node.variants())}
+        return {path + b"/": {DIRECTORY}, **self._possible(node, path + b"/")}
 
     def in_memory(self, directory=None):
         """What programs see now."""
