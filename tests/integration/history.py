@@ -19,11 +19,28 @@ class Fact:
     ended: float     # answered, or the server was dead
     answered: bool   # it is certain
     change: bool
+    replaces: bool = False  # an UPDATE: one file takes another's place
 
     def contradicts(self, value):
         if self.change:
             return True
         return value is None if self.value == SOMETHING else value != self.value
+
+
+@dataclasses.dataclass
+class Listing:
+    """A LIST without a filter, and the names in its answer."""
+    directory: bytes
+    recursive: bool
+    names: set
+    asked: float
+    ended: float
+
+    def lacks(self, path):
+        """It would have named the path, and did not."""
+        name = path.removeprefix(self.directory)
+        reached = path != name != b"" and (self.recursive or b"/" not in name[:-1])
+        return reached and name not in self.names
 
 
 class History:
@@ -32,9 +49,10 @@ class History:
 
     def __init__(self):
         self.facts = {}
+        self.listings = []
 
-    def _add(self, path, value, asked, ended, answered, change):
-        self.facts.setdefault(path, []).append(Fact(value, asked, ended, answered, change))
+    def _add(self, path, *fact):
+        self.facts.setdefault(path, []).append(Fact(*fact))
 
     def add(self, request, answer, asked, ended):
         """A request line and its answer: (status line, contents line), or None where none came."""
@@ -44,7 +62,7 @@ class History:
             code = answer = None
         self._add_change(action, path, rest[0] if rest else b"", code, asked, ended)
         if code is not None and action in (b"SHOW", b"LIST"):
-            self._add_seen(action, path.split(b"?")[0], code, answer[-1], asked, ended)
+            self._add_seen(action, path, code, answer[-1], asked, ended)
 
     def _add_change(self, action, path, contents, code, asked, ended):
         done = {b"CREATE": b"100", b"UPDATE": b"200", b"DELETE": b"600"}.get(action)
@@ -52,7 +70,7 @@ class History:
             return
         known = code is not None
         value = None if action == b"DELETE" else contents.removeprefix(b'"').removesuffix(b'"')
-        self._add(path, value, asked, ended, known, True)
+        self._add(path, value, asked, ended, known, True, action == b"UPDATE")
         for above in directories_above(path) if action == b"CREATE" else ():
             self._add(above, DIRECTORY, asked, ended, known, True)
 
@@ -60,18 +78,35 @@ class History:
         if action == b"SHOW" and code in (b"200", b"400", b"410"):
             self._add(path, contents if code == b"200" else None, asked, ended, True, False)
         if action == b"LIST" and code == b"200":
+            path, _, query = path.partition(b"?")
             directory = path.rstrip(b"/") + b"/"
-            for name in contents.split(b", ") if contents else ():
+            names = contents.split(b", ") if contents else []
+            for name in names:
                 value = DIRECTORY if name.endswith(b"/") else SOMETHING
                 self._add(directory + name, value, asked, ended, True, False)
+            if query in (b"", b"recursive=1"):  # others leave out what is there
+                self.listings.append(Listing(directory, bool(query), set(names), asked, ended))
+
+    def _missed(self, path):
+        """Facts of listings that lack the path. Not of one during which a file took the place of
+        another: there a directory that is read meanwhile may show neither."""
+        replaced = [fact for fact in self.facts[path] if fact.replaces]
+        for listing in self.listings:
+            if listing.lacks(path) and not any(
+                    fact.asked < listing.ended and listing.asked < fact.ended
+                    for fact in replaced):
+                yield Fact(None, listing.asked, listing.ended, True, False)
 
     def start_from(self, view):
         """Forgets everything: `view` is what stands there, and is known."""
         self.facts = {path: [Fact(value, -1, -1, True, True)] for path, value in view.items()}
+        self.listings = []
 
     def allowed(self, path, now=NOW):
         """Whatever may stand at a path, given what was asked and answered before `now`."""
         facts = self.facts.get(path, ())
+        if facts:
+            facts = [*facts, *self._missed(path)]
         certain = [fact for fact in facts if fact.answered and fact.ended < now]
         candidates = [Fact(None, -1, -2, True, True)]
         candidates += [fact for fact in facts if fact.change and fact.asked < now]

@@ -153,5 +153,26 @@ def test_the_judge_finds_what_is_lost_stale_torn_or_never_asked_for():
         assert len(faults(bad, history.rules())) == 1, (path, value)
 
 
+def test_the_judge_finds_what_comes_back_after_a_listing_without_it():
+    done = (b"100 /a CREATED", b"")
+    for listing, path, lacks in (
+            (b"LIST /d", b"/d/a", True), (b"LIST /d/", b"/d/a", True), (b"LIST /", b"/d/a", False),
+            (b"LIST /?recursive=1", b"/d/a", True), (b"LIST /d?name=b*", b"/d/a", False),
+            (b"LIST /e", b"/d/a", False), (b"LIST /", b"/d/", True)):
+        history = History()
+        history.add(b'CREATE /d/a "one"', done, 1, 2)
+        # The listing came before the answer to what it has seen.
+        history.add(b"DELETE " + path, None, 3, 9)
+        history.add(listing, (b"200 / OK", b"b"), 4, 5)
+        before, = history.allowed(path, 2.5)
+        expected = {None} if lacks else {None, before}
+        assert history.allowed(path, 6) == expected, (listing, history.allowed(path, 6))
+    history = History()
+    history.add(b'CREATE /a "one"', done, 1, 2)
+    history.add(b'UPDATE /a "two"', None, 3, 9)
+    history.add(b"LIST /", (b"200 / OK", b""), 4, 5)
+    assert history.allowed(b"/a") == {b"one", b"two"}, "a file may be missed while it is replaced"
+
+
 if __name__ == "__main__":
     sys.exit(run_tests(globals()))
