@@ -69,6 +69,7 @@
     CALL(int, -1, linkat, (int from, const char *path, int at, const char *name, int flags),       \
          (from, path, at, name, flags))                                                            \
     CALL(int, -1, listen, (int fd, int backlog), (fd, backlog))                                    \
+    CALL(off_t, -1, lseek, (int fd, off_t offset, int from), (fd, offset, from))                   \
     CALL(int, -1, mkdirat, (int at, const char *path, mode_t mode), (at, path, mode))              \
     CALL(ssize_t, -1, preadv2, (int fd, const struct iovec *to, int count, off_t at, int flags),   \
          (fd, to, count, at, flags))                                                               \

@@ -42,7 +42,6 @@ class Faults:
             start = self._HEADER + i * self._SLOT.size
             name = self._map[start:start + 32].rstrip(b"\0").decode()
             self._slots[name] = start // 8 + 4
-        self.names = list(self._slots)
 
     def __enter__(self):
         return self

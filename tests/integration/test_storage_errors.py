@@ -285,7 +285,10 @@ def test_each_call_fails_on_an_old_kernel():
     lacking = ("openat2", "openat2_cached", "renameat2")
     calls = [call for call in (*CALLS, "read", "write") if call not in lacking]
     with bench_of(lacking) as bench:
-        refused = each_call(bench, lambda _: [errno.EIO], calls, cleared=False)
+        # A name that cannot be removed is left over, and no other failure is an excuse.
+        removal = each_call(bench, lambda _: [errno.EIO], ["unlinkat"], cleared=False)
+        calls.remove("unlinkat")
+        refused = removal | each_call(bench, lambda _: [errno.EIO], calls)
     assert {("CREATE", "linkat"), ("CREATE", "openat"), ("SHOW", "openat"),
             ("CREATE directories", "renameat"), ("LIST search", "openat")} <= refused
 
@@ -310,6 +313,22 @@ def test_short_reads_and_writes():
             with bench.memory(CASES["SHOW"]), bench.faults.armed("read", 0, times=i):
                 assert lines_of(bench.server, b"SHOW " + path) == [b"200 %s OK" % path, text]
                 assert bench.faults.hits("read") == i
+
+
+def test_a_file_that_changes_while_it_is_read_cannot_be_read_again():
+    """What was read may be of two states then, and the reader begins anew."""
+    with bench_of() as bench:
+        case = CASES["SHOW"]
+        directory = bench.prepare()
+        with bench.memory(case), bench.faults.armed("lseek", errno.EIO):
+            # Half of the text is read first: as if it had been shorter a moment ago.
+            with bench.faults.armed("read", 0):
+                refusal, = bench.ask(case, directory)
+                assert bench.faults.hits("read") == 1
+            assert bench.faults.hits("lseek") == 1
+        assert REFUSED.fullmatch(refusal).group(2) == NOTHING_CHANGED, refusal
+        assert tree(directory) == (BEFORE, [])
+        bench.succeed(case)
 
 
 def test_all_calls_fail():
