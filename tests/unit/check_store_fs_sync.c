@@ -114,7 +114,7 @@ START_TEST(not_yet_durable_is_not_shown)
     struct waiting_operation change, show;
     put_file(place("/root/a"), "old");
     fixture.store = open_store(0, NULL);
-    if (!((struct store_fs *)fixture.store)->root.cached)
+    if (!can_show_at_once())
         return;
     prepare(&change, UPDATE, "/a", "new");
     prepare(&show, SHOW, "/a", NULL);

@@ -6,12 +6,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <check.h>
@@ -46,6 +48,28 @@ static inline store *open_store(int mode, const struct store_fs_settings *given)
     ck_assert_str_eq(error, "");
     put_mode(opened, mode);
     return opened;
+}
+
+/* Whether a SHOW can need no thread here: there are file systems that do not tell what is in
+ * memory. On any other one the store has to do it. */
+static inline bool can_show_at_once(void)
+{
+    struct statfs status;
+    ck_assert_int_eq(statfs(fixture.docroot, &status), 0);
+    switch ((uint32_t)status.f_type) {
+    case TMPFS_MAGIC: /* names, but not texts */
+    case OVERLAYFS_SUPER_MAGIC:
+    case NFS_SUPER_MAGIC:
+    case FUSE_SUPER_MAGIC:
+    case V9FS_MAGIC:
+        fprintf(stderr, "NOT RUN: a SHOW at once, the file system of %s (0x%lx) has none\n",
+                fixture.docroot, (unsigned long)status.f_type);
+        return false;
+    default:
+        ck_assert_msg(((struct store_fs *)fixture.store)->root.cached,
+                      "%s: the store reads nothing at once", fixture.docroot);
+        return true;
+    }
 }
 
 static inline void make_root(void)
