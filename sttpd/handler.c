@@ -225,7 +225,7 @@ static void complete(store_operation *operation)
     sttp_status status = sttp_reply_send(call->reply, &response);
     if (status != STTP_OK && may_log(handler))
         log_write(handler->log, LOG_LEVEL_WARNING,
-                  "connection %llu: %s %.*s: the answer is lost: %s",
+                  "connection %llu: %s %.*s: answered with 500 instead: %s",
                   (unsigned long long)call->connection, sttp_action_name(operation->action),
                   (int)operation->path.size, operation->path.data, sttp_status_text(status));
     free(operation->names);

@@ -336,6 +336,7 @@ struct sttp_server {
     unsigned running;    /* workers whose thread is to be joined */
     bool started;
     struct sttp__address_count *addresses; /* NULL where there is no limit by address */
+    struct sttp__on_the_way *on_the_way;
     atomic_uint connections;
     atomic_size_t unsent; /* bytes that the unsent answers of all connections take */
     atomic_uint_fast64_t next_id;

@@ -13,20 +13,41 @@
 
 #include "memory.h"
 
-struct sttp__mailbox *sttp__mailbox_create(const sttp_allocator *allocator)
+struct sttp__on_the_way *sttp__on_the_way_create(const sttp_allocator *allocator, size_t most)
+{
+    struct sttp__on_the_way *all = sttp__allocate(allocator, sizeof *all);
+    if (all == NULL)
+        return NULL;
+    *all = (struct sttp__on_the_way){.allocator = *allocator, .most = most};
+    atomic_init(&all->references, 1);
+    return all;
+}
+
+void sttp__on_the_way_release(struct sttp__on_the_way *all)
+{
+    if (all == NULL || atomic_fetch_sub(&all->references, 1) > 1)
+        return;
+    sttp_allocator allocator = all->allocator;
+    sttp__release(&allocator, all);
+}
+
+struct sttp__mailbox *sttp__mailbox_create(const sttp_allocator *allocator,
+                                           struct sttp__on_the_way *all)
 {
     struct sttp__mailbox *mailbox = sttp__allocate(allocator, sizeof *mailbox);
     if (mailbox == NULL) {
         errno = ENOMEM;
         return NULL;
     }
-    *mailbox = (struct sttp__mailbox){.allocator = *allocator, .references = 1};
+    *mailbox = (struct sttp__mailbox){.allocator = *allocator, .references = 1, .all = all};
     mailbox->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (mailbox->wake < 0)
         goto failed;
     int error = pthread_mutex_init(&mailbox->mutex, NULL);
-    if (error == 0)
+    if (error == 0) {
+        atomic_fetch_add(&all->references, 1);
         return mailbox;
+    }
     close(mailbox->wake);
     errno = error;
 failed:
@@ -45,6 +66,7 @@ void sttp__mailbox_release(struct sttp__mailbox *mailbox)
         return;
     pthread_mutex_destroy(&mailbox->mutex);
     close(mailbox->wake);
+    sttp__on_the_way_release(mailbox->all);
     sttp_allocator allocator = mailbox->allocator;
     sttp__release(&allocator, mailbox);
 }
@@ -100,6 +122,22 @@ struct sttp__message *sttp__mailbox_close(struct sttp__mailbox *mailbox, size_t 
     atomic_store(&mailbox->running, false);
     pthread_mutex_unlock(&mailbox->mutex);
     return first;
+}
+
+bool sttp__mailbox_set_out(struct sttp__mailbox *mailbox, size_t size)
+{
+    size_t own = atomic_fetch_add(&mailbox->on_the_way, size);
+    size_t all = atomic_fetch_add(&mailbox->all->bytes, size);
+    if (own == 0 || all + size <= mailbox->all->most)
+        return true;
+    sttp__mailbox_arrived(mailbox, size);
+    return false;
+}
+
+void sttp__mailbox_arrived(struct sttp__mailbox *mailbox, size_t size)
+{
+    atomic_fetch_sub(&mailbox->on_the_way, size);
+    atomic_fetch_sub(&mailbox->all->bytes, size);
 }
 
 bool sttp__mailbox_is_own(const struct sttp__mailbox *mailbox)

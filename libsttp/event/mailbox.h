@@ -20,6 +20,22 @@ struct sttp__message {
     enum sttp__message_kind kind;
 };
 
+/* Bytes of large answers on their way to the workers of one server, those included that a worker
+ * has taken and not yet counted among its connections' unsent ones. Each mailbox holds a reference.
+ */
+struct sttp__on_the_way {
+    sttp_allocator allocator;
+    atomic_size_t bytes;
+    size_t most; /* never changed */
+    atomic_uint references;
+};
+
+/* NULL where memory is out. It holds one reference: its creator's. */
+struct sttp__on_the_way *sttp__on_the_way_create(const sttp_allocator *allocator, size_t most);
+
+/* Gives up one reference. NULL is allowed. */
+void sttp__on_the_way_release(struct sttp__on_the_way *all);
+
 /* It outlives its worker and its server as long as replies are out: after it is closed each of them
  * holds a reference. */
 struct sttp__mailbox {
@@ -29,19 +45,17 @@ struct sttp__mailbox {
     struct sttp__message *tail;
     bool closed;
     size_t references;
-    int wake;            /* an eventfd, readable when there is something to look at */
-    pthread_t thread;    /* the worker's, written before the first reply is given out */
-    atomic_bool running; /* the thread lives */
-
-    /* Bytes of large answers on their way, those included that the worker has taken and not yet
-     * counted among its connections' unsent ones. What would be over the limit does not set out. */
-    atomic_size_t on_the_way;
-    size_t most_on_the_way; /* never changed after the worker has started */
+    int wake;                 /* an eventfd, readable when there is something to look at */
+    pthread_t thread;         /* the worker's, written before the first reply is given out */
+    atomic_bool running;      /* the thread lives */
+    atomic_size_t on_the_way; /* bytes: what of `all` is on its way to this worker */
+    struct sttp__on_the_way *all;
 };
 
 /* NULL with errno set where memory or descriptors are out. It holds one reference: its creator's.
  */
-struct sttp__mailbox *sttp__mailbox_create(const sttp_allocator *allocator);
+struct sttp__mailbox *sttp__mailbox_create(const sttp_allocator *allocator,
+                                           struct sttp__on_the_way *all);
 
 /* Gives up one reference; the last one frees the mailbox. NULL is allowed. */
 void sttp__mailbox_release(struct sttp__mailbox *mailbox);
@@ -58,6 +72,12 @@ struct sttp__message *sttp__mailbox_take(struct sttp__mailbox *mailbox);
 /* Takes no more messages and returns the last ones. `out` is the number of replies that are given
  * out, those among the returned messages included: the others hold a reference each from now on. */
 struct sttp__message *sttp__mailbox_close(struct sttp__mailbox *mailbox, size_t out);
+
+/* Whether an answer of `size` bytes may set out: it is counted then. One by itself always may. */
+bool sttp__mailbox_set_out(struct sttp__mailbox *mailbox, size_t size);
+
+/* So many bytes that had set out are on their way no more. */
+void sttp__mailbox_arrived(struct sttp__mailbox *mailbox, size_t size);
 
 /* Whether the caller runs on the worker's thread. */
 bool sttp__mailbox_is_own(const struct sttp__mailbox *mailbox);

@@ -68,6 +68,8 @@ struct sttp_reply *sttp__reply_create(struct sttp__connection *connection)
 void sttp__reply_discard(struct sttp_reply *reply)
 {
     const sttp_allocator *allocator = &reply->mailbox->allocator;
+    if (reply->counted > 0)
+        sttp__mailbox_arrived(reply->mailbox, reply->counted);
     sttp__release(allocator, reply->answer);
     sttp__release(allocator, reply);
 }
@@ -246,20 +248,16 @@ void sttp__reply_arrived(struct sttp_reply *reply)
     give_reply(worker, reply);
 }
 
-/* Whether an answer may set out to its worker. One by itself always may. Small ones are not
- * counted: there are no more of them than requests under way. */
+/* Whether an answer may set out to its worker. Small ones are not counted: there are no more of
+ * them than requests under way. */
 static bool may_set_out(struct sttp_reply *reply, size_t size)
 {
-    struct sttp__mailbox *mailbox = reply->mailbox;
     if (size <= STTP__CHUNK_CAPACITY)
         return true;
-    size_t before = atomic_fetch_add(&mailbox->on_the_way, size);
-    if (before == 0 || before + size <= mailbox->most_on_the_way) {
-        reply->counted = size;
-        return true;
-    }
-    atomic_fetch_sub(&mailbox->on_the_way, size);
-    return false;
+    if (!sttp__mailbox_set_out(reply->mailbox, size))
+        return false;
+    reply->counted = size;
+    return true;
 }
 
 static sttp_status send_from_elsewhere(sttp_reply *reply, const sttp_response *response)
@@ -268,7 +266,7 @@ static sttp_status send_from_elsewhere(sttp_reply *reply, const sttp_response *r
     sttp_status status = STTP_OK;
     sttp_response other;
     if (!may_set_out(reply, room_for(response))) {
-        status = STTP_ERR_MEMORY;
+        status = STTP_ERR_BUSY;
         other = replacement(reply, response, STTP_SLICE("server busy"));
         response = &other;
     }

@@ -100,6 +100,13 @@ static sttp_status create_address_count(sttp_server *server)
     return errno == ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_SYSTEM;
 }
 
+static sttp_status create_on_the_way(sttp_server *server)
+{
+    server->on_the_way =
+        sttp__on_the_way_create(&server->allocator, server->options.max_unsent_total);
+    return server->on_the_way == NULL ? STTP_ERR_MEMORY : STTP_OK;
+}
+
 /* Workers start at a boundary of a cache line, which an allocator need not give. */
 static sttp_status create_workers(sttp_server *server)
 {
@@ -134,6 +141,8 @@ sttp_status sttp_server_create(const sttp_server_options *options, sttp_server *
     *made = (sttp_server){.allocator = *allocator, .options = resolved};
     atomic_init(&made->stop_at, UINT64_MAX);
     sttp_status status = create_address_count(made);
+    if (status == STTP_OK)
+        status = create_on_the_way(made);
     if (status == STTP_OK)
         status = create_workers(made);
     if (status == STTP_OK) {
@@ -230,6 +239,7 @@ void sttp_server_destroy(sttp_server *server)
         sttp__listener_destroy(server, listener);
     }
     sttp__address_count_destroy(server->addresses);
+    sttp__on_the_way_release(server->on_the_way);
     sttp_allocator allocator = server->allocator;
     sttp__release(&allocator, server->worker_memory);
     sttp__release(&allocator, server);

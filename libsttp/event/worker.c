@@ -273,7 +273,8 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
     check_stop(worker);
     run_all(worker);
     sttp__unsent_trim(worker); /* another worker may have woken this one for it */
-    atomic_fetch_sub(&worker->mailbox->on_the_way, worker->taken_in);
+    if (worker->taken_in > 0)
+        sttp__mailbox_arrived(worker->mailbox, worker->taken_in);
     worker->taken_in = 0;
 }
 
@@ -330,11 +331,9 @@ static sttp_status prepare(struct sttp__worker *worker)
     event_config_free(config);
     if (worker->base == NULL)
         return failure();
-    worker->mailbox = sttp__mailbox_create(&worker->server->allocator);
+    worker->mailbox = sttp__mailbox_create(&worker->server->allocator, worker->server->on_the_way);
     if (worker->mailbox == NULL)
         return failure();
-    worker->mailbox->most_on_the_way =
-        worker->server->options.max_unsent_total / worker->server->options.workers;
     event_assign(&worker->timer, worker->base, -1, 0, on_timer, worker);
     event_assign(&worker->run, worker->base, -1, 0, on_run, worker);
     event_assign(&worker->wake, worker->base, worker->mailbox->wake, EV_READ | EV_PERSIST, on_wake,

@@ -131,6 +131,8 @@ const char *sttp_status_text(sttp_status status)
         return "the address is in use";
     case STTP_ERR_STATE:
         return "the call does not fit the state of the object";
+    case STTP_ERR_BUSY:
+        return "too many bytes of answers wait for the workers";
     }
     return "unknown status";
 }
@@ -266,6 +268,8 @@ const char *sttp_status_name(sttp_status status)
         return "STTP_ERR_ADDRESS_IN_USE";
     case STTP_ERR_STATE:
         return "STTP_ERR_STATE";
+    case STTP_ERR_BUSY:
+        return "STTP_ERR_BUSY";
     }
     return "unknown status";
 }

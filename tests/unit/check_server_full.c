@@ -114,6 +114,60 @@ START_TEST(test_fresh_one_outlives_stallers)
 }
 END_TEST
 
+/* Answers with BIG bytes, from this thread. */
+static sttp_status release_big(struct fixture *fixture, unsigned index)
+{
+    sttp_response response = {.code = STTP_CODE_OK, .echo = STTP_SLICE("/park")};
+    response.contents = (sttp_slice){fixture->big, BIG};
+    return sttp_reply_send(fixture->parked[index].reply, &response);
+}
+
+static void expect_big(int fd)
+{
+    static char bytes[BIG + 1];
+    expect(fd, "200 /park OK\n");
+    ck_assert_int_eq(recv(fd, bytes, sizeof bytes, MSG_WAITALL), (int)sizeof bytes);
+}
+
+/* Answers on their way have one bound for all workers: a worker may get more than its share of it,
+ * and one answer in any case. What has arrived is not counted any more. */
+START_TEST(test_answers_meet_at_one_worker)
+{
+    enum { COUNT = 4, ROUNDS = 3 };
+    struct fixture *fixture =
+        start((sttp_server_options){.max_unsent_total = 3 * BIG, .workers = 8});
+    int busy = client(fixture);
+    round_trip(busy);
+    pthread_t worker = worker_of_last(fixture);
+    int fds[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        fds[i] = on_worker(fixture, worker, i < COUNT - 1);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        unsigned first = round * COUNT;
+        for (unsigned i = 0; i < COUNT; i++) {
+            send_text(fds[i], "SHOW /park\n");
+            wait_parked(fixture, first + i + 1);
+        }
+        send_text(busy, "SHOW /block\n");
+        wait_at_least(fixture, &fixture->blocked, round + 1);
+        ck_assert_int_eq(release_big(fixture, first), STTP_OK);
+        ck_assert_int_eq(release_big(fixture, first + 1), STTP_OK);
+        ck_assert_int_eq(release_big(fixture, first + 2), STTP_ERR_BUSY);
+        ck_assert_int_eq(release_big(fixture, first + 3), STTP_OK);
+        unblock(fixture);
+        expect(busy, "200 /block OK\ntext\n");
+        expect_big(fds[0]);
+        expect_big(fds[1]);
+        expect(fds[2], "500 /park SERVER ERROR \"server busy\"\n");
+        expect_big(fds[3]);
+    }
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    close(busy);
+    stop(fixture);
+}
+END_TEST
+
 static Suite *full_suite(void)
 {
     Suite *suite = suite_create("server_full");
@@ -124,6 +178,7 @@ static Suite *full_suite(void)
     TCase *memory = tcase_create("memory");
     tcase_set_timeout(memory, 60);
     tcase_add_test(memory, test_fresh_one_outlives_stallers);
+    tcase_add_test(memory, test_answers_meet_at_one_worker);
     suite_add_tcase(suite, memory);
     return suite;
 }

@@ -44,10 +44,11 @@ typedef void (*sttp_handler)(void *context, const sttp_request *request, sttp_re
 
 /* Sends the answer and gives up `reply`, which must not be used afterwards. What `response` points
  * to is copied before it returns. Thread-safe. Where the connection is gone by now, nothing
- * happens. A response that the serializer refuses, or for which there is no memory (of the
- * system's, or within max_unsent_total), is replaced by a 500, which says "outcome unknown" where
- * the response told that a change was done; where even that fails, the connection is closed.
- * Returns STTP_OK, or why the response was replaced. */
+ * happens. A response that the serializer refuses, or for which there is no memory
+ * (STTP_ERR_MEMORY), or no room among those on their way to the workers (STTP_ERR_BUSY, see
+ * max_unsent_total), is replaced by a 500, which says "outcome unknown" where the response told
+ * that a change was done; where even that fails, the connection is closed. Returns STTP_OK, or why
+ * the response was replaced. */
 STTP_API sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response);
 
 /* The id of the connection that the reply belongs to, as in notices: for log lines. Only before
@@ -132,10 +133,10 @@ typedef struct sttp_server_options {
      * its peer took 4,096 bytes), and the next, until it is enough; of one worker's, the 256 whose
      * peers have taken nothing for longest are considered. Who takes its bytes goes last, but it
      * goes, where nobody else can: an answer that is larger than this by itself may never arrive.
-     * A quarter comes on top of it for a moment, until the worker of that connection has
-     * its turn. So do answers that other threads have made and no worker has taken in yet: up to as
-     * much again, or one answer for each worker; what would be more is replaced by a 500 "server
-     * busy". Default: 64 MiB. */
+     * A quarter comes on top of it for a moment, until the worker of that connection has its turn.
+     * So do answers that other threads have made and no worker has taken in yet: up to as much
+     * again for all workers together, and one more for each worker; what would be more is replaced
+     * by a 500 "server busy". Default: 64 MiB. */
     size_t max_unsent_total;
 } sttp_server_options;
 

@@ -89,7 +89,8 @@ typedef enum sttp_status {
     /* Running a server; see server.h. */
     STTP_ERR_ADDRESS = 120,        /* not an address that can be listened on */
     STTP_ERR_ADDRESS_IN_USE = 121, /* somebody listens there already */
-    STTP_ERR_STATE = 122           /* a call that does not fit the state of the object */
+    STTP_ERR_STATE = 122,          /* a call that does not fit the state of the object */
+    STTP_ERR_BUSY = 123            /* too many bytes of answers wait to be taken in by workers */
 } sttp_status;
 
 /* One sentence for people, without a full stop: "the request line is longer than 4,096 bytes".
