@@ -97,8 +97,8 @@ static int lock_file(const char *path)
         int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
         if (fd < 0)
             return -1;
-        int error = flock(fd, LOCK_EX | LOCK_NB) != 0 ? errno : 0;
-        if (error == 0 && fstat(fd, &file) == 0 && is_file(path, &file))
+        int error = flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &file) != 0 ? errno : 0;
+        if (error == 0 && is_file(path, &file))
             return fd;
         close(fd);
         if (error != 0) {
