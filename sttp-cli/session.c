@@ -4,17 +4,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "text.h"
 
 static void show_text(char direction, double milliseconds, sttp_slice line)
 {
     fprintf(stderr, "%9.3f ms %c ", milliseconds, direction);
-    if (isatty(STDERR_FILENO))
-        cli_write_visible(stderr, line);
-    else
-        fwrite(line.data, 1, line.size, stderr);
+    cli_write_visible(stderr, line);
     putc('\n', stderr);
 }
 

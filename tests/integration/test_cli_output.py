@@ -179,6 +179,10 @@ class Terminals(CliTest):
     def test_messages_are_visible_in_pipes_too(self):
         run = self.cli("a\x1b\nb", status=2)
         self.assertIn("unknown action a\\u{1b}\\u{a}b;", run.err)
+        answer = f"200 /a OK\n{self.HOSTILE}\n"
+        run = self.cli("-v", "show", self.hostile(answer) + "/a")
+        self.assertIn("\\u{1b}[31m\\u{202e}b", run.err)
+        self.assertNotIn("\x1b", run.err)
         run = self.cli("--batch", "-", stdin=b"a\x1b\xff /a\n", status=2)
         self.assertTrue(run.out.startswith("1\terror 2\tunknown action a\\u{1b}\\x{ff};"), run.out)
 
