@@ -42,8 +42,9 @@ static void log_trimmed(struct notices *notices, const sttp_notice *notice)
 
     if (once_a_second(&notices->trimmed_logged))
         log_write(notices->log, LOG_LEVEL_WARNING,
-                  "reset connection %llu from %s, which kept most of max_unsent_total for longest "
-                  "(%llu reset since the start)",
+                  "reset connection %llu from %s: all answers that wait to be taken exceed "
+                  "max_unsent_total, and its own weigh most by size and time; if it is an honest "
+                  "client, raise the limit (%llu reset since the start)",
                   (unsigned long long)notice->connection, notice->peer, count);
 }
 
