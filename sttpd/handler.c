@@ -128,7 +128,7 @@ static const char *message_of(const store_operation *operation)
     case STORE_READ_ONLY:
         return "the storage is read-only; SHOW and LIST work";
     case STORE_NO_MEMORY:
-        return "out of memory";
+        return "out of memory; try again later";
     case STORE_NO_DESCRIPTORS:
         return "out of file descriptors; try again later";
     case STORE_BUSY:
@@ -271,7 +271,7 @@ void handler_handle(void *context, const sttp_request *request, sttp_reply *repl
     if (call == NULL) {
         sttp_response response = {.code = STTP_CODE_SERVER_ERROR,
                                   .echo = request->path,
-                                  .message = STTP_SLICE("out of memory")};
+                                  .message = STTP_SLICE("out of memory; try again later")};
         sttp_reply_send(reply, &response);
         log_write(handler->log, LOG_LEVEL_WARNING, "connection %llu: %s %.*s: out of memory",
                   (unsigned long long)connection, sttp_action_name(request->action),

@@ -150,7 +150,7 @@ static sttp_status make_answer(const struct sttp_reply *reply, const sttp_respon
     *chunk = sttp__chunk_create(allocator, room_for(response));
     if (*chunk == NULL) {
         status = STTP_ERR_MEMORY;
-        other = replacement(reply, response, STTP_SLICE("out of memory"));
+        other = replacement(reply, response, STTP_SLICE("out of memory; try again later"));
         response = &other;
         *chunk = sttp__chunk_create(allocator, room_for(response));
     }

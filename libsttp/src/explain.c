@@ -92,6 +92,8 @@ static const char *action_template(const sttp_problem *problem)
 {
     if (problem->word.size == 0)
         return "unknown action; begin the line with CREATE, SHOW, LIST, UPDATE or DELETE";
+    if (problem->length > 0) /* more than the case is wrong */
+        return "unknown action; did you mean ~?";
     return "unknown action; did you mean ~? An action is in capital letters";
 }
 

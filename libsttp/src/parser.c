@@ -136,8 +136,12 @@ static sttp_status unknown_action(sttp_slice word, sttp_problem *problem)
 {
     static const char *const known[] = {"CREATE", "SHOW", "LIST", "UPDATE", "DELETE"};
 
-    return sttp__fail_word(problem, STTP_ERR_ACTION, 0,
-                           sttp__nearest(word, known, sizeof(known) / sizeof(known[0])));
+    sttp_slice near = sttp__nearest(word, known, sizeof(known) / sizeof(known[0]));
+
+    sttp__fail_word(problem, STTP_ERR_ACTION, 0, near);
+    if (problem && near.size > 0)
+        problem->length = sttp_word_distance(word, near);
+    return STTP_ERR_ACTION;
 }
 
 static sttp_status check_line_path(const struct request_line *line, sttp_action action,

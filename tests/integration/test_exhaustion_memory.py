@@ -15,7 +15,8 @@ from harness import (FULL, SEED, Server, StartFailure, connect, run_tests, tempo
                      wait_until)
 
 ANSWER = re.compile(rb'(\d{3}) (\S+) [A-Z ]+?(?: "([^"]*)")?\n')
-SHORTAGES = {b"out of memory", b"out of file descriptors; try again later", b"server busy"}
+SHORTAGES = {b"out of memory; try again later",
+             b"out of file descriptors; try again later", b"server busy"}
 UNKNOWN = b"outcome unknown"
 CHANGES = (b"CREATE", b"UPDATE", b"DELETE")
 

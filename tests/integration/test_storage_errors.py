@@ -26,7 +26,7 @@ REASONS = {
     errno.EDQUOT: b"the storage's quota is used up; delete something or try again later",
     errno.EROFS: b"the storage is read-only; SHOW and LIST work",
     errno.EMFILE: b"out of file descriptors; try again later",
-    errno.ENOMEM: b"out of memory",
+    errno.ENOMEM: b"out of memory; try again later",
 }
 UNKNOWN = b"outcome unknown"
 REFUSED = re.compile(rb'500 (\S+) SERVER ERROR "([^"/]*)"')

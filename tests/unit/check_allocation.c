@@ -290,8 +290,9 @@ static void check_answers(const struct received *received, const sttp_code *code
         ck_assert_int_eq(status, STTP_OK);
         if (response.code != codes[answers]) {
             ck_assert_int_eq(response.code, STTP_CODE_SERVER_ERROR);
-            ck_assert(message_is(&response, codes[answers] == STTP_CODE_CREATED ? "outcome unknown"
-                                                                                : "out of memory"));
+            ck_assert(message_is(&response, codes[answers] == STTP_CODE_CREATED
+                                                ? "outcome unknown"
+                                                : "out of memory; try again later"));
         }
         answers++;
         at += size;

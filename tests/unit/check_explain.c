@@ -1,5 +1,7 @@
 /* Explanations: what they name, and that they can stand in a response whatever the problem holds.
  */
+#include <sttp/parser.h>
+
 #include "core_support.h"
 
 enum { LAST_STATUS = 130 };
@@ -14,10 +16,35 @@ static const char *explain(sttp_status status, size_t offset, size_t length, con
     return text;
 }
 
+static const char *explain_line(const char *line)
+{
+    static char text[STTP_MAX_MESSAGE + 1];
+    sttp_parser parser = {0};
+    sttp_request request;
+    sttp_problem problem;
+    size_t consumed;
+
+    ck_assert_int_ne(sttp_parse_request(&parser, line, strlen(line), &consumed, &request, &problem),
+                     STTP_OK);
+    sttp_explain(&problem, text, sizeof(text));
+    return text;
+}
+
+/* A hint about the case is no help where letters are wrong. */
+START_TEST(wrong_case)
+{
+    ck_assert_str_eq(explain_line("shOw /a\n"),
+                     "unknown action; did you mean SHOW? An action is in capital letters");
+    ck_assert_str_eq(explain_line("SHWO /a\n"), "unknown action; did you mean SHOW?");
+    ck_assert_str_eq(explain_line("SHOWW /a\n"), "unknown action; did you mean SHOW?");
+}
+END_TEST
+
 START_TEST(explanations)
 {
     ck_assert_str_eq(explain(STTP_ERR_ACTION, 0, 0, "SHOW"),
                      "unknown action; did you mean SHOW? An action is in capital letters");
+    ck_assert_str_eq(explain(STTP_ERR_ACTION, 0, 1, "SHOW"), "unknown action; did you mean SHOW?");
     ck_assert_str_eq(explain(STTP_ERR_ACTION, 0, 0, ""),
                      "unknown action; begin the line with CREATE, SHOW, LIST, UPDATE or DELETE");
     ck_assert_str_eq(explain(STTP_ERR_CONTENTS_TOO_LONG, 0, 171, ""),
@@ -146,6 +173,7 @@ int main(void)
 
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, explanations);
+    tcase_add_test(tcase, wrong_case);
     tcase_add_test(tcase, explanations_name_what_matters);
     tcase_add_test(tcase, explanations_are_clean);
     suite_add_tcase(suite, tcase);

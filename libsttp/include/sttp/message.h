@@ -90,7 +90,8 @@ typedef struct sttp_response {
 typedef struct sttp_problem {
     sttp_status status; /* the rule that was broken */
     size_t offset;      /* where: bytes from the start of what was given */
-    size_t length;      /* for limits: the length that was given, in the limit's unit */
+    size_t length;      /* for limits: the length that was given, in the limit's unit; of an action:
+                           letters in which it differs from `word`, 0 where only the case is wrong */
     sttp_slice echo;    /* requests only: what a response echoes: the path, or "-" */
     sttp_slice word;    /* the word that is meant (an action, a query key), may be empty */
 } sttp_problem;
