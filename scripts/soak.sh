@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long run: every test with its full counts (gcc, gcc with AddressSanitizer and UndefinedBehaviorSanitizer, clang with
 # ThreadSanitizer), then every fuzz target for 20 minutes. Takes some hours; the machine should have nothing else to do.
-#   scripts/soak.sh [gcc] [asan] [tsan] [fuzz]      all four of them where none is named
+#   scripts/soak.sh [gcc] [asan] [tsan] [fuzz] [fuzz_NAME]   the first four of them where none is named
 # Prints one line a test and one a fuzz target; what they said stands in build/soak/*.log. Inputs that a fuzz target fails
 # on stand in build/soak/findings. Ends with 1 where anything failed. STTP_SEED=N repeats the random choices of a run;
 # FUZZ_SECONDS=N is the time for each fuzz target.
@@ -53,13 +53,14 @@ fuzz() {
     END { printf "%s: %s inputs in %s s, %s edges, %s inputs kept\n", name, inputs, seconds, edges, corpus }' "$log"
 }
 
+# fuzz_all PATTERN
 fuzz_all() {
   echo "=== fuzz targets, $fuzz_seconds s each, $jobs at a time"
   cmake --preset fuzz -B "$out/fuzz" >"$out/fuzz.log"
   cmake --build "$out/fuzz" -j "$jobs" -- --quiet >>"$out/fuzz.log"
   export -f fuzz
   export out fuzz_seconds
-  printf '%s\n' "$out"/fuzz/tests/fuzz_* | sed 's/.*fuzz_//' | xargs -P "$jobs" -I{} bash -c 'fuzz {}' |
+  printf '%s\n' "$out"/fuzz/tests/$1 | sed 's/.*fuzz_//' | xargs -P "$jobs" -I{} bash -c 'fuzz {}' |
     tee "$out/fuzz_results.log"
   ! grep -q FAILED "$out/fuzz_results.log" || fail "fuzzing"
 }
@@ -70,7 +71,8 @@ for part in $parts; do
     gcc) test_fully gcc gcc dev ;;
     asan) test_fully asan gcc asan ;;
     tsan) test_fully tsan clang tsan ;;
-    fuzz) fuzz_all ;;
+    fuzz) fuzz_all 'fuzz_*' ;;
+    fuzz_*) fuzz_all "$part" ;;
     *) fail "no part $part: gcc, asan, tsan, fuzz" ;;
   esac
 done

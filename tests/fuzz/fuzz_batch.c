@@ -249,8 +249,19 @@ static bool is_answer(sttp_slice result, bool json)
                 : !begins_with(result, "error ") && !begins_with(result, "skipped");
 }
 
-/* What a batch has for a line and a server for a request differs in the action's case alone. A URL
- * in place of a path is no request to a server. */
+/* The line without the spaces at its end that are no part of a text: they are not sent. */
+static size_t sent_size(const char *line, size_t size)
+{
+    bool has_text = strncmp(line, "CREATE ", 7) == 0 || strncmp(line, "UPDATE ", 7) == 0;
+
+    while (!has_text && size > 0 && line[size - 1] == ' ')
+        size--;
+    return size;
+}
+
+/* What a batch has for a line and a server for a request differs in the action's case alone, and in
+ * the limit, which spaces that are ignored do not reach. A URL in place of a path is no request to
+ * a server. */
 static void check_judgement(sttp_slice line, bool answered)
 {
     char *text = exact_copy(line.data, line.size);
@@ -264,6 +275,8 @@ static void check_judgement(sttp_slice line, bool answered)
     require(whole != NULL, "memory");
     for (i = 0; i < line.size && whole[i] != ' '; i++)
         whole[i] = (char)(whole[i] >= 'a' && whole[i] <= 'z' ? whole[i] - 'a' + 'A' : whole[i]);
+    whole[line.size] = '\0';
+    line.size = sent_size(whole, line.size);
     whole[line.size] = '\n';
     good =
         sttp_parse_request(&parser, whole, line.size + 1, &consumed, &request, &problem) == STTP_OK;
