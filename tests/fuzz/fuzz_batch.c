@@ -172,6 +172,7 @@ static void start_peer(void)
 {
     struct sockaddr_un at;
 
+    outlive_alarms();
     require(mkdtemp(peer.directory) != NULL, "a directory");
     snprintf(peer.input, sizeof peer.input, "%s/in", peer.directory);
     snprintf(peer.output, sizeof peer.output, "%s/out", peer.directory);

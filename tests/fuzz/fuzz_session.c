@@ -75,6 +75,7 @@ static void start_reference(void)
     posix_spawn_file_actions_t files;
     int down[2], up[2];
 
+    outlive_alarms();
     require(pipe2(down, O_CLOEXEC) == 0 && pipe2(up, O_CLOEXEC) == 0, "pipes");
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_adddup2(&files, down[0], STDIN_FILENO);
@@ -347,7 +348,10 @@ static void talk(const struct session *session, int server, FILE *answers)
         shutdown(exchange.fd, SHUT_WR);
     while (open) {
         ready.events = exchange.sent < session->size ? POLLIN | POLLOUT : POLLIN;
-        require(poll(&ready, 1, PATIENCE) == 1, "the server answers in time");
+        int count = poll(&ready, 1, PATIENCE);
+        if (count == -1 && errno == EINTR)
+            continue; /* an alarm: poll never goes on by itself */
+        require(count == 1, "the server answers in time");
         if (ready.revents & POLLOUT && exchange.sent < session->size)
             send_piece(&exchange);
         if (ready.revents & ~POLLOUT)

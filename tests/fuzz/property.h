@@ -2,6 +2,7 @@
 #ifndef STTP_TESTS_FUZZ_PROPERTY_H
 #define STTP_TESTS_FUZZ_PROPERTY_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +20,16 @@ static inline void require(bool holds, const char *what)
         return;
     fprintf(stderr, "property does not hold: %s\n", what);
     abort();
+}
+
+/* libFuzzer's timer goes off every ten minutes: the calls that it interrupts go on. */
+static inline void outlive_alarms(void)
+{
+    struct sigaction action;
+
+    require(sigaction(SIGALRM, NULL, &action) == 0, "the timer's action");
+    action.sa_flags |= SA_RESTART;
+    require(sigaction(SIGALRM, &action, NULL) == 0, "the timer's action");
 }
 
 static inline bool slices_equal(sttp_slice a, sttp_slice b)

@@ -8,11 +8,13 @@ import threading
 import time
 import unittest
 
-from harness import BIN, SANITIZER_REPORT, Server, temporary_directory
+from harness import BIN, SANITIZED, SANITIZER_REPORT, Server, temporary_directory
 from naive_servers import NaiveServer
 
 # The beginning of every command. STTP_WRAP_CLI is what sttp-cli is run by, valgrind say.
 CLI = [*shlex.split(os.environ.get("STTP_WRAP_CLI", "")), str(BIN / "sttp-cli")]
+# A deadline that is to pass after the request was sent, and not before.
+DEADLINE = "300ms" if len(CLI) == 1 and not SANITIZED else "3s"
 
 
 class Run:

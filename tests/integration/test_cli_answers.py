@@ -7,7 +7,7 @@ import subprocess
 import threading
 import unittest
 
-from cli_support import CLI, CliTest
+from cli_support import CLI, DEADLINE, CliTest
 from harness import free_port
 import naive_servers
 
@@ -100,7 +100,7 @@ class Answers(CliTest):
         run = self.to(self.naive(alert), "/a", status=56)
         self.assertIn(r'what came begins with "\x15\x03\x01\x00\x02\x02F"', run.err)
         server = self.naive(naive_servers.answers(b"login: "))
-        run = self.to(server, "--timeout", "200ms", "/a", status=28)
+        run = self.to(server, "--timeout", DEADLINE, "/a", status=28)
         self.assertIn('what came begins with "login: "', run.err)
 
     def test_server_closes_without_answer(self):
@@ -112,7 +112,7 @@ class Answers(CliTest):
         server = self.naive(naive_servers.never_answers)
         run = self.to(server, "--timeout", "0.2", "/a", status=28)
         self.assertLess(run.seconds, 8)
-        run = self.to(server, "--timeout", "200ms", "delete", "/a", status=28)
+        run = self.to(server, "--timeout", DEADLINE, "delete", "/a", status=28)
         self.assertIn("outcome unknown", run.err)
 
     def test_retry_repeats_what_cannot_hurt(self):
@@ -129,7 +129,7 @@ class Answers(CliTest):
 
     def test_retry_after_each_kind_of_failure(self):
         for first, options in ((naive_servers.cuts_status_line, []),
-                               (naive_servers.never_answers, ["--timeout", "300ms"])):
+                               (naive_servers.never_answers, ["--timeout", DEADLINE])):
             with self.subTest(first=first.__name__):
                 def behaviour(server, connection, first=first):
                     again = server.connections > 1
