@@ -32,6 +32,13 @@ SEED = int(os.environ.get("STTP_SEED") or random.randrange(1 << 32))
 # Arguments for a server that does not run as root, whoever runs the test.
 UNPRIVILEGED = {"user": 65534} if os.geteuid() == 0 else {}
 
+# The beginning of a command that sees mounts of its own, and of one that sees those of a process.
+# Root needs no user namespace for it, which a chroot has none of.
+OWN_MOUNTS = ["unshare", "--mount"] if os.geteuid() == 0 else \
+    ["unshare", "--user", "--map-root-user", "--mount"]
+MOUNTS_OF = ["nsenter", "-m", "-t"] if os.geteuid() == 0 else \
+    ["nsenter", "--preserve-credentials", "-U", "-m", "-t"]
+
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 LISTENING = re.compile(r" listening on (\S+)$")
 

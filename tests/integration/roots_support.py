@@ -35,9 +35,6 @@ os.execv(sys.argv[1], sys.argv[1:])
 # How sttpd may resolve names: each a wrapper for harness.Server.
 WAYS = {"openat2": (), "walk": (sys.executable, "-c", _WITHOUT_OPENAT2)}
 
-# Runs a command as root of a user and mount namespace of its own: no test needs more rights.
-OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount")
-
 _SWAPPER = """
 import ctypes, os, select, sys
 libc = ctypes.CDLL(None)
@@ -121,7 +118,10 @@ def beside(*calls):
 def tree_of(directory):
     """All that is below a directory: what each name is, and what is in it."""
     tree = {}
-    for path in sorted(pathlib.Path(directory).rglob("*")):
+    # os.walk takes a link that leads nowhere for no directory; rglob fails on some of them.
+    paths = [pathlib.Path(where, name) for where, directories, files in os.walk(directory)
+             for name in directories + files]
+    for path in sorted(paths):
         name = str(path.relative_to(directory))
         if path.is_symlink():
             tree[name] = ("link", os.readlink(path))

@@ -14,9 +14,9 @@ import sys
 import threading
 import time
 
-from harness import UNPRIVILEGED, Server, lines_of, names_of, run_tests, status_of, \
-    temporary_directory
-from roots_support import OWN_MOUNTS, WAYS, Watch, answers_of, tree_of
+from harness import MOUNTS_OF, OWN_MOUNTS, UNPRIVILEGED, Server, lines_of, names_of, \
+    run_tests, status_of, temporary_directory
+from roots_support import WAYS, Watch, answers_of, tree_of
 
 INVALID = b'SERVER ERROR "stored file is not a valid short text"'
 
@@ -338,8 +338,7 @@ def test_a_mount_in_the_middle():
     for wrapper in WAYS.values():
         with Server(wrapper=(*OWN_MOUNTS, *wrapper)) as server:
             def inside(*command):
-                subprocess.run(["nsenter", "-t", str(server.process.pid), "-U", "-m",
-                                "--preserve-credentials", *command], check=True)
+                subprocess.run([*MOUNTS_OF, str(server.process.pid), *command], check=True)
 
             folder = str(server.docroot / "d")
             server.exchange(b"CREATE /d/a below\n")
