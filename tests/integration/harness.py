@@ -36,8 +36,8 @@ UNPRIVILEGED = {"user": 65534} if os.geteuid() == 0 else {}
 # Root needs no user namespace for it, which a chroot has none of.
 OWN_MOUNTS = ["unshare", "--mount"] if os.geteuid() == 0 else \
     ["unshare", "--user", "--map-root-user", "--mount"]
-MOUNTS_OF = ["nsenter", "-m", "-t"] if os.geteuid() == 0 else \
-    ["nsenter", "--preserve-credentials", "-U", "-m", "-t"]
+MOUNTS_OF = ["nsenter", "-m", "-r", "-t"] if os.geteuid() == 0 else \
+    ["nsenter", "--preserve-credentials", "-U", "-m", "-r", "-t"]
 
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 LISTENING = re.compile(r" listening on (\S+)$")
