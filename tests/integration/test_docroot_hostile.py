@@ -352,7 +352,7 @@ def test_a_mount_in_the_middle():
             assert [answer[:3] for answer in lines_of(
                 server, b"DELETE /d/e/f", b"DELETE /d/e/", b"DELETE /d/b", b"DELETE /d/")] == \
                 [b"600", b"600", b"600", b"500"]
-            inside("mount", "-o", "remount,ro", folder)
+            inside("mount", "-o", "remount,ro", "tmpfs", folder)
             assert lines_of(server, b"CREATE /d/c x") == \
                 [b'500 /d/c SERVER ERROR "the storage is read-only; SHOW and LIST work"']
             inside("umount", folder)
