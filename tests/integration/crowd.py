@@ -95,5 +95,5 @@ class Probes:
             median, longest = statistics.median(times), max(times)
             print(f"     {len(times)} {kind}: median {median * 1e3:.2f} ms, "
                   f"longest {longest * 1e3:.1f} ms", flush=True)
-            assert len(times) >= 8, (kind, len(times))
+            assert len(times) >= 32, (kind, len(times))
             assert median < USUAL and longest < 1.0, (kind, median, longest)

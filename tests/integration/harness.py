@@ -32,11 +32,13 @@ SEED = int(os.environ.get("STTP_SEED") or random.randrange(1 << 32))
 # Arguments for a server that does not run as root, whoever runs the test.
 UNPRIVILEGED = {"user": 65534} if os.geteuid() == 0 else {}
 
+# Root of a user namespace may mount; in a chroot, which has none, only root itself.
+_AS_ROOT = os.geteuid() == 0 and subprocess.run(["unshare", "--user", "true"], check=False,
+                                                stderr=subprocess.DEVNULL).returncode != 0
 # The beginning of a command that sees mounts of its own, and of one that sees those of a process.
-# Root needs no user namespace for it, which a chroot has none of.
-OWN_MOUNTS = ["unshare", "--mount"] if os.geteuid() == 0 else \
+OWN_MOUNTS = ["unshare", "--mount"] if _AS_ROOT else \
     ["unshare", "--user", "--map-root-user", "--mount"]
-MOUNTS_OF = ["nsenter", "-m", "-r", "-t"] if os.geteuid() == 0 else \
+MOUNTS_OF = ["nsenter", "-m", "-r", "-t"] if _AS_ROOT else \
     ["nsenter", "--preserve-credentials", "-U", "-m", "-r", "-t"]
 
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
