@@ -9,3 +9,9 @@ if(NOT EVENT_FOUND)
 elseif(NOT YAML_FOUND)
   message(WARNING "libyaml 0.2.5 not found (libyaml-dev): sttpd is not built")
 endif()
+
+# The hash of the cache: headers alone, nothing is linked.
+find_path(XXHASH_INCLUDE_DIR xxhash.h)
+if(NOT XXHASH_INCLUDE_DIR)
+  message(FATAL_ERROR "xxhash.h not found (libxxhash-dev)")
+endif()

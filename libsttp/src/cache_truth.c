@@ -1,0 +1,157 @@
+/* Which answers a change makes untrue. Two things can change: what stands at a path (nothing, a
+ * file with its text, a directory), and which names are in a directory. Each has a counter, a
+ * truth, which every change of it raises; by hash, so that two that share one only ask the storage
+ * once more than they had to.
+ *
+ *     CREATE       what stands at the path, the names of its parent; the same of each directory
+ *                  that it makes
+ *     UPDATE       what stands at the path
+ *     DELETE       what stands at the path, the names of its parent
+ *
+ *     SHOW         depends on what stands at the path and at its parent
+ *     LIST         on these, and on the names of the directory
+ *
+ * A lease notes what its answer depends on; only where all of that is the same in the end, and no
+ * change of it is under way, the answer is kept. From the cache a change takes what depends on its
+ * path or on the names of a directory by name. What depends on a parent is a 400 or a 410: there
+ * may be any number of them, so they note its truth, and are found to be untrue when they are
+ * looked at. (While a file is there nothing else can happen to its parent.) */
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "cache_private.h"
+
+enum role { STANDS_AT, NAMES_OF, LISTING_AT };
+
+/* A truth: how often it has changed, and how many changes of it are under way. */
+#define UNDER_WAY ((uint64_t)1)
+#define CHANGED ((uint64_t)1 << 24)
+/* No truth is ever this. */
+#define NEVER UINT64_MAX
+
+static uint64_t hash(const sttp_cache *cache, enum role role, sttp_slice path)
+{
+    uint64_t plain =
+        XXH3_64bits_withSecret(path.data, path.size, cache->secret, sizeof cache->secret);
+    return plain ^ cache->kinds[role];
+}
+
+uint64_t sttp__cache_hash(const sttp_cache *cache, sttp_action action, sttp_slice path)
+{
+    return hash(cache, action == STTP_ACTION_LIST ? LISTING_AT : STANDS_AT, path);
+}
+
+/* Without the slash that a directory may have at its end; the root is empty. */
+static sttp_slice bare(sttp_slice path)
+{
+    if (path.size > 0 && path.data[path.size - 1] == '/')
+        path.size--;
+    return path;
+}
+
+/* The parent of a bare path, bare; that of the root is the root. */
+static sttp_slice parent_of(sttp_slice path)
+{
+    while (path.size > 0 && path.data[path.size - 1] != '/')
+        path.size--;
+    return bare(path);
+}
+
+static unsigned short place_of(const sttp_cache *cache, enum role role, sttp_slice path)
+{
+    return (unsigned short)(hash(cache, role, path) % STTP__TRUTHS);
+}
+
+static uint64_t truth_at(const sttp_cache *cache, unsigned short place)
+{
+    return atomic_load(&cache->truths[place]);
+}
+
+void sttp__truths_note(const sttp_cache *cache, sttp_cache_lease *lease)
+{
+    sttp_slice path = bare(lease->path);
+    enum role third = lease->action == STTP_ACTION_LIST ? NAMES_OF : STANDS_AT;
+    lease->places[0] = place_of(cache, STANDS_AT, path);
+    lease->places[1] = place_of(cache, STANDS_AT, parent_of(path));
+    lease->places[2] = place_of(cache, third, path);
+    for (int i = 0; i < 3; i++) {
+        uint64_t truth = truth_at(cache, lease->places[i]);
+        lease->truths[i] = truth % CHANGED == 0 ? truth : NEVER;
+    }
+}
+
+bool sttp__truths_hold(const sttp_cache *cache, const sttp_cache_lease *lease)
+{
+    bool hold = true;
+    for (int i = 0; i < 3; i++)
+        hold = hold && truth_at(cache, lease->places[i]) == lease->truths[i];
+    return hold;
+}
+
+uint32_t sttp__truth_noted(const sttp_cache_lease *lease)
+{
+    return (uint32_t)(lease->truths[1] / CHANGED);
+}
+
+uint32_t sttp__truth_of_parent(const sttp_cache *cache, sttp_slice path)
+{
+    sttp_slice parent = parent_of(bare(path));
+    return (uint32_t)(truth_at(cache, place_of(cache, STANDS_AT, parent)) / CHANGED);
+}
+
+/* ---- changes ---- */
+
+typedef void touch(sttp_cache *cache, enum role role, sttp_slice path, uint64_t step);
+
+static void raise_truth(sttp_cache *cache, enum role role, sttp_slice path, uint64_t step)
+{
+    atomic_fetch_add(&cache->truths[place_of(cache, role, path)], step);
+}
+
+static void remove_answer(sttp_cache *cache, sttp_action action, sttp_slice path)
+{
+    if (path.size > 0)
+        sttp__cache_revoke(cache, action, path);
+}
+
+static void remove_answers(sttp_cache *cache, enum role role, sttp_slice path, uint64_t step)
+{
+    char listed[STTP_MAX_PATH + 2];
+    (void)step;
+    if (path.size > STTP_MAX_PATH)
+        return;
+    memcpy(listed, path.data, path.size);
+    listed[path.size] = '/';
+    if (role == STANDS_AT)
+        remove_answer(cache, STTP_ACTION_SHOW, path);
+    remove_answer(cache, STTP_ACTION_LIST, path);
+    remove_answer(cache, STTP_ACTION_LIST, (sttp_slice){listed, path.size + 1});
+}
+
+static void touch_all(sttp_cache *cache, const sttp_cache_change *change, touch *act, uint64_t step)
+{
+    sttp_slice path = bare(change->path);
+    act(cache, STANDS_AT, path, step);
+    if (change->action == STTP_ACTION_UPDATE)
+        return;
+    sttp_slice parent = parent_of(path);
+    act(cache, NAMES_OF, parent, step);
+    while (change->made.size > 0 && parent.size >= change->made.size) {
+        act(cache, STANDS_AT, parent, step);
+        parent = parent_of(parent);
+        act(cache, NAMES_OF, parent, step);
+    }
+}
+
+void sttp_cache_change_begin(sttp_cache *cache, const sttp_cache_change *change)
+{
+    touch_all(cache, change, raise_truth, CHANGED + UNDER_WAY);
+    touch_all(cache, change, remove_answers, 0);
+}
+
+void sttp_cache_change_end(sttp_cache *cache, const sttp_cache_change *change)
+{
+    touch_all(cache, change, raise_truth, CHANGED - UNDER_WAY);
+}
