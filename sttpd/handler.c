@@ -1,6 +1,8 @@
-/* Each request becomes one operation, in one piece of memory with a copy of all that it needs of
- * the request, since the request's bytes are gone when the handler returns. The operation completes
- * on a thread of the store (or at once, within submit), sends the reply and frees itself. */
+/* What the cache has is answered at once. Each other request becomes one operation, in one piece of
+ * memory with a copy of all that it needs of the request, since the request's bytes are gone when
+ * the handler returns. The operation completes on a thread of the store (or at once, within
+ * submit), sends the reply and frees itself. Of those that would ask the store the same at the same
+ * time only one does; the others wait for its response in the cache. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -17,6 +19,9 @@ struct call {
     sttp_reply *reply;
     uint64_t connection;
     struct timespec started;
+    bool has_lease;
+    sttp_cache_lease lease;
+    sttp_cache_change change;
     char bytes[]; /* path, decoded query, text */
 };
 
@@ -214,15 +219,13 @@ static void log_failure(const struct call *call)
               message != NULL ? message : "a directory could not be made");
 }
 
-static void complete(store_operation *operation)
+/* Sends the response and ends the call. */
+static void finish(struct call *call, const sttp_response *response)
 {
-    struct call *call = (struct call *)operation;
+    const store_operation *operation = &call->operation;
     struct handler *handler = call->handler;
-    sttp_response response = handler_response(operation);
+    sttp_status status = sttp_reply_send(call->reply, response);
 
-    if (is_failure(operation))
-        log_failure(call);
-    sttp_status status = sttp_reply_send(call->reply, &response);
     if (status != STTP_OK && may_log(handler))
         log_write(handler->log, LOG_LEVEL_WARNING,
                   "connection %llu: %s %.*s: answered with 500 instead: %s",
@@ -232,6 +235,82 @@ static void complete(store_operation *operation)
     free(call);
     atomic_fetch_sub(&handler->outstanding, 1);
 }
+
+static void complete(store_operation *operation)
+{
+    struct call *call = (struct call *)operation;
+    sttp_response response = handler_response(operation);
+
+    if (is_failure(operation))
+        log_failure(call);
+    if (call->has_lease)
+        sttp_cache_fill(call->handler->cache, &call->lease, &response);
+    finish(call, &response);
+}
+
+/* ---- cache ---- */
+
+/* Another call has got the response. */
+static void complete_waiting(sttp_cache_lease *lease, const sttp_response *response)
+{
+    finish((struct call *)((char *)lease - offsetof(struct call, lease)), response);
+}
+
+static void begin_change(store_operation *operation, size_t made)
+{
+    struct call *call = (struct call *)operation;
+
+    call->change = (sttp_cache_change){
+        .action = operation->action, .path = operation->path, .made = {operation->path.data, made}};
+    sttp_cache_change_begin(call->handler->cache, &call->change);
+}
+
+static void end_change(store_operation *operation)
+{
+    struct call *call = (struct call *)operation;
+
+    sttp_cache_change_end(call->handler->cache, &call->change);
+}
+
+static void send_hit(struct handler *handler, sttp_reply *reply, sttp_cache_hit *hit)
+{
+    sttp_reply_send_bytes(reply, hit->response);
+    sttp_cache_release(handler->cache, hit);
+}
+
+/* A listing with a query is not kept: it would be one of many of the same directory. */
+static bool is_kept(const struct handler *handler, const sttp_request *request)
+{
+    return handler->cache != NULL &&
+           (request->action == STTP_ACTION_SHOW ||
+            (request->action == STTP_ACTION_LIST && request->query.data == NULL));
+}
+
+/* Whether the store has to be asked by this call. */
+static bool has_to_ask(struct call *call)
+{
+    struct handler *handler = call->handler;
+    sttp_cache_hit hit;
+
+    call->lease = (sttp_cache_lease){.action = call->operation.action,
+                                     .path = call->operation.path,
+                                     .complete = complete_waiting};
+    switch (sttp_cache_lease_take(handler->cache, &call->lease, &hit)) {
+    case STTP_CACHE_HIT:
+        send_hit(handler, call->reply, &hit);
+        free(call);
+        atomic_fetch_sub(&handler->outstanding, 1);
+        return false;
+    case STTP_CACHE_WAIT:
+        return false;
+    case STTP_CACHE_FETCH:
+        break;
+    }
+    call->has_lease = true;
+    return true;
+}
+
+/* ---- requests ---- */
 
 static sttp_slice copy(char **room, sttp_slice from)
 {
@@ -265,6 +344,13 @@ static struct call *call_create(const sttp_request *request)
 void handler_handle(void *context, const sttp_request *request, sttp_reply *reply)
 {
     struct handler *handler = context;
+    bool kept = is_kept(handler, request);
+    sttp_cache_hit hit;
+
+    if (kept && sttp_cache_get(handler->cache, request->action, request->path, &hit)) {
+        send_hit(handler, reply, &hit);
+        return;
+    }
     uint64_t connection = sttp_reply_connection(reply);
     struct call *call = call_create(request);
 
@@ -282,5 +368,10 @@ void handler_handle(void *context, const sttp_request *request, sttp_reply *repl
     call->reply = reply;
     call->connection = connection;
     atomic_fetch_add(&handler->outstanding, 1);
-    handler->store->submit(handler->store, &call->operation);
+    if (handler->cache != NULL) {
+        call->operation.begin = begin_change;
+        call->operation.end = end_change;
+    }
+    if (!kept || has_to_ask(call))
+        handler->store->submit(handler->store, &call->operation);
 }

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include <sttp/cache.h>
 #include <sttp/server.h>
 
 #include "daemon/log.h"
@@ -11,6 +12,7 @@
 
 struct handler {
     store *store;
+    sttp_cache *cache; /* NULL: none */
     log_sink *log;
     atomic_size_t outstanding; /* operations that the store has not completed */
     /* Failures of the current second, on the monotonic clock, and those not logged since a line. */

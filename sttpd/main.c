@@ -21,6 +21,7 @@
 
 #include <sttp/server.h>
 
+#include "sttpd/caching.h"
 #include "sttpd/handler.h"
 #include "sttpd/notices.h"
 #include "sttpd/options.h"
@@ -40,6 +41,7 @@ struct sttpd {
     struct handler handler;
     struct notices notices;
     store *store;
+    struct caching caching;
     sigset_t stop_signals;
 
     pthread_mutex_t mutex;
@@ -436,11 +438,14 @@ static int run(struct sttpd *sttpd)
     if (open_store(sttpd)) {
         sttpd->handler.store = sttpd->store;
         pthread_sigmask(SIG_BLOCK, &sttpd->stop_signals, NULL);
-        is_good = create_server(sttpd) && listen_on_all(sttpd) && serve(sttpd);
+        is_good = caching_start(&sttpd->caching, &sttpd->options, &sttpd->log);
+        sttpd->handler.cache = sttpd->caching.cache;
+        is_good = is_good && create_server(sttpd) && listen_on_all(sttpd) && serve(sttpd);
     }
     destroy_server(sttpd);
     if (sttpd->store != NULL)
         sttpd->store->close(sttpd->store);
+    caching_stop(&sttpd->caching);
     pthread_cond_destroy(&sttpd->changed);
     return is_good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

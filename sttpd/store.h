@@ -43,6 +43,12 @@ struct store_operation {
     /* Called exactly once: from within `submit`, or later from any thread. The operation may be
      * freed in it. */
     void (*complete)(store_operation *operation);
+    /* Around each attempt of a change to become visible, before and after which nobody may see it
+     * or be told of it; from the thread that makes it, before `complete`. `made`: of how many bytes
+     * of `path` the topmost directory is that becomes visible with it; 0 where none does. NULL
+     * where nobody wants to know. */
+    void (*begin)(store_operation *operation, size_t made);
+    void (*end)(store_operation *operation);
 
     store_result result;
     int system_errno;    /* of a failure, for the log; 0 where there is none */

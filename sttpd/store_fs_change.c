@@ -87,9 +87,9 @@ static store_result write_successor(struct store_fs *fs, int directory, const ch
 
 /* Makes the new text visible. */
 static store_result show_successor(struct store_fs *fs, int directory, const char *successor,
-                                   const struct fs_path *path)
+                                   const struct fs_path *path, store_operation *operation)
 {
-    struct fs_step step = {.path = path, .replaces = true};
+    struct fs_step step = {.operation = operation, .path = path, .replaces = true};
     store_result result = STORE_DONE;
     fs_step_begin(fs, &step);
     if (renameat(directory, successor, directory, path->text + fs_path_name(path)) == -1) {
@@ -103,7 +103,7 @@ static store_result show_successor(struct store_fs *fs, int directory, const cha
 }
 
 static store_result update_in(struct store_fs *fs, int directory, const struct fs_path *path,
-                              sttp_slice text)
+                              store_operation *operation)
 {
     const char *name = path->text + fs_path_name(path);
     struct stat status;
@@ -115,9 +115,9 @@ static store_result update_in(struct store_fs *fs, int directory, const struct f
         return fs_result(errno);
     char successor[FS_RESERVED_NAME];
     fs_reserve_name(fs, successor);
-    result = write_successor(fs, directory, successor, status.st_mode & 0777, text);
+    result = write_successor(fs, directory, successor, status.st_mode & 0777, operation->text);
     if (result == STORE_DONE)
-        return show_successor(fs, directory, successor, path);
+        return show_successor(fs, directory, successor, path, operation);
     fs_remove_file(directory, successor);
     return result;
 }
@@ -136,7 +136,7 @@ store_result fs_update(struct store_fs *fs, store_operation *operation)
     int directory = open_parent(fs, &path, &parent);
     if (directory == -1)
         return fs_no_parent(errno);
-    store_result result = update_in(fs, directory, &path, operation->text);
+    store_result result = update_in(fs, directory, &path, operation);
     if (result == STORE_DONE)
         result = fs_sync_above(fs, &parent);
     fs_close(directory);
@@ -145,9 +145,9 @@ store_result fs_update(struct store_fs *fs, store_operation *operation)
 }
 
 static store_result remove_target(struct store_fs *fs, int directory, const struct fs_path *path,
-                                  int flags)
+                                  int flags, store_operation *operation)
 {
-    struct fs_step step = {.path = path};
+    struct fs_step step = {.operation = operation, .path = path};
     store_result result = STORE_DONE;
     fs_step_begin(fs, &step);
     if (unlinkat(directory, path->text + fs_path_name(path), flags) == 0)
@@ -161,8 +161,9 @@ static store_result remove_target(struct store_fs *fs, int directory, const stru
 }
 
 static store_result delete_in(struct store_fs *fs, int directory, const struct fs_path *path,
-                              bool final_slash)
+                              store_operation *operation)
 {
+    bool final_slash = operation->path.data[operation->path.size - 1] == '/';
     struct stat status;
     store_result result = check_target(directory, path->text + fs_path_name(path), &status);
     if (final_slash && result == STORE_DONE)
@@ -170,7 +171,7 @@ static store_result delete_in(struct store_fs *fs, int directory, const struct f
     bool is_directory = final_slash && result == STORE_IS_DIRECTORY;
     if (result != STORE_DONE && !is_directory)
         return result;
-    return remove_target(fs, directory, path, is_directory ? AT_REMOVEDIR : 0);
+    return remove_target(fs, directory, path, is_directory ? AT_REMOVEDIR : 0, operation);
 }
 
 store_result fs_delete(struct store_fs *fs, store_operation *operation)
@@ -183,8 +184,7 @@ store_result fs_delete(struct store_fs *fs, store_operation *operation)
     int directory = open_parent(fs, &path, &parent);
     if (directory == -1)
         return fs_no_parent(errno);
-    bool final_slash = operation->path.data[operation->path.size - 1] == '/';
-    store_result result = delete_in(fs, directory, &path, final_slash);
+    store_result result = delete_in(fs, directory, &path, operation);
     fs_close(directory);
     return result;
 }

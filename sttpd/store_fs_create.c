@@ -20,7 +20,7 @@ enum { MAX_TRIES = 64, PAUSE = 250000 /* nanoseconds, once more for each try */ 
 
 struct creation {
     struct store_fs *fs;
-    sttp_slice text;
+    store_operation *operation;
     struct fs_path path;
     int base;         /* the deepest directory of the path that is there */
     const char *rest; /* what follows it in the path: "f", or "b/c/f" */
@@ -94,7 +94,7 @@ static int publish_file(struct creation *creation, const char *reserved)
 
 static store_result show_file(struct creation *creation, const char *reserved)
 {
-    struct fs_step step = {.path = &creation->path};
+    struct fs_step step = {.operation = creation->operation, .path = &creation->path};
     store_result result = STORE_DONE;
     fs_step_begin(creation->fs, &step);
     if (publish_file(creation, reserved) == -1) {
@@ -118,7 +118,7 @@ static store_result create_file(struct creation *creation)
     int fd = fs_new_file(creation->base, reserved, 0666);
     if (fd == -1)
         return failed(creation);
-    result = fs_fill_file(creation->fs, fd, creation->text);
+    result = fs_fill_file(creation->fs, fd, creation->operation->text);
     if (result == STORE_DONE)
         return show_file(creation, reserved);
     fs_remove_file(creation->base, reserved);
@@ -171,7 +171,7 @@ static store_result build_tree(struct creation *creation, const char *reserved)
     }
     int fd = fs_new_file(directory, name, 0666);
     store_result result =
-        fd == -1 ? failed(creation) : fs_fill_file(creation->fs, fd, creation->text);
+        fd == -1 ? failed(creation) : fs_fill_file(creation->fs, fd, creation->operation->text);
     if (result != STORE_DONE)
         fs_close(directory);
     else if (sync_upwards(creation->fs, directory, depth) == -1)
@@ -194,7 +194,7 @@ static store_result show_tree(struct creation *creation, const char *reserved)
     size_t size = (size_t)(strchrnul(creation->rest, '/') - creation->path.text);
     struct fs_path top = {.size = size};
     memcpy(top.text, creation->path.text, size);
-    struct fs_step step = {.path = &top, .directories = true};
+    struct fs_step step = {.operation = creation->operation, .path = &top, .directories = true};
     store_result result = STORE_DONE;
     fs_step_begin(creation->fs, &step);
     if (publish_tree(creation, reserved, top.text + fs_path_name(&top)) == -1) {
@@ -288,7 +288,7 @@ static void pause_before_try(unsigned tries)
 
 store_result fs_create(struct store_fs *fs, store_operation *operation)
 {
-    struct creation creation = {.fs = fs, .text = operation->text};
+    struct creation creation = {.fs = fs, .operation = operation};
     if (!fs_path_set(&creation.path, operation->path))
         return STORE_CANNOT_CREATE_PATH;
     store_result result = try_create(&creation);

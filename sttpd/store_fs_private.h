@@ -181,6 +181,7 @@ bool fs_entry_type(DIR *stream, const struct dirent *entry, mode_t *type);
 /* A change that becomes visible and is not yet synced. Lives on the stack of its thread. */
 struct fs_step {
     struct fs_step *next;
+    store_operation *operation;
     const struct fs_path *path; /* whose entry in its directory changes */
     bool directories;           /* new ones become visible, of which this is the topmost */
     bool replaces;              /* the name is there before and after */

@@ -52,6 +52,9 @@ static void note(struct fs_reading *reading, const struct fs_step *step)
 
 void fs_step_begin(struct store_fs *fs, struct fs_step *step)
 {
+    store_operation *operation = step->operation;
+    if (operation->begin != NULL)
+        operation->begin(operation, step->directories ? strlen("/") + step->path->size : 0);
     pthread_mutex_lock(&fs->steps_lock);
     step->next = fs->steps;
     fs->steps = step;
@@ -70,6 +73,8 @@ void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result)
         link = &(*link)->next;
     *link = step->next;
     pthread_mutex_unlock(&fs->steps_lock);
+    if (step->operation->end != NULL)
+        step->operation->end(step->operation);
 }
 
 static bool any_step(struct store_fs *fs, const struct fs_path *directory,

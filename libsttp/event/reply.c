@@ -9,6 +9,7 @@
  * answered, all that are done behind it leave with it. */
 #include <string.h>
 
+#include <sttp/parser.h>
 #include <sttp/serializer.h>
 
 #include "engine.h"
@@ -288,6 +289,33 @@ sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response)
         return sttp__reply_answer(reply, response);
     sttp__reply_arrived(reply);
     return STTP_OK;
+}
+
+/* Where the answer of an unfinished request goes right now; NULL where it has to wait, or there is
+ * no memory. */
+static char *reserve_now(sttp_reply *reply, size_t size)
+{
+    struct sttp__connection *connection = reply->connection;
+    if (!sttp__mailbox_is_own(reply->mailbox) || connection == NULL || reply != connection->first)
+        return NULL;
+    return sttp__output_reserve(&connection->output, &connection->worker->pool, size);
+}
+
+sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer)
+{
+    char *room = reserve_now(reply, answer.size);
+    if (room != NULL) {
+        memcpy(room, answer.data, answer.size);
+        sttp__output_commit(&reply->connection->output, answer.size);
+        finish(reply, NULL);
+        return STTP_OK;
+    }
+    sttp_parser parser = {0};
+    sttp_response response = {0};
+    size_t consumed;
+    sttp_parse_response(&parser, answer.data, answer.size, STTP_MAX_CONTENTS_LINE, false, &consumed,
+                        &response, NULL);
+    return sttp_reply_send(reply, &response);
 }
 
 uint64_t sttp_reply_connection(const sttp_reply *reply)

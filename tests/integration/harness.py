@@ -29,6 +29,9 @@ FULL = bool(os.environ.get("STTP_FULL"))
 # For a test's random choices; a script that has it prints it. STTP_SEED repeats a run's choices.
 SEED = int(os.environ.get("STTP_SEED") or random.randrange(1 << 32))
 
+# Arguments for a server whose files are changed behind its back.
+NO_CACHE = ("--cache-enabled", "false")
+
 # Arguments for a server that does not run as root, whoever runs the test.
 UNPRIVILEGED = {"user": 65534} if os.geteuid() == 0 else {}
 

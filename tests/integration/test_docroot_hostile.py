@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from harness import MOUNTS_OF, OWN_MOUNTS, UNPRIVILEGED, Server, lines_of, names_of, \
+from harness import MOUNTS_OF, NO_CACHE, OWN_MOUNTS, UNPRIVILEGED, Server, lines_of, names_of, \
     run_tests, status_of, temporary_directory
 from roots_support import WAYS, Watch, answers_of, tree_of
 
@@ -93,7 +93,7 @@ def expect_nothing_there(server, name):
 
 def test_links_and_special_files_by_every_action():
     for way, wrapper in WAYS.items():
-        with temporary_directory() as outside, Server(wrapper=wrapper) as server:
+        with temporary_directory() as outside, Server(*NO_CACHE, wrapper=wrapper) as server:
             make_outside(outside)
             odd = make_links(server.docroot, outside) + make_special_files(server.docroot)
             root_before, outside_before = tree_of(server.docroot), tree_of(outside)
@@ -123,8 +123,9 @@ def test_devices_that_are_mounted_in_the_root():
             for name, device in devices.items():
                 (docroot / name).touch()
                 mounts += [device, str(docroot / name)]
-            with Server(docroot=docroot, wrapper=(*OWN_MOUNTS, "sh", "-euc", script, "sh", *mounts,
-                                                  "--", *wrapper)) as server:
+            with Server(*NO_CACHE, docroot=docroot,
+                        wrapper=(*OWN_MOUNTS, "sh", "-euc", script, "sh", *mounts,
+                                 "--", *wrapper)) as server:
                 for name in devices:
                     expect_nothing_there(server, name)
                 assert names_of(server, b"LIST /?q=") == []
@@ -132,7 +133,7 @@ def test_devices_that_are_mounted_in_the_root():
 
 def test_a_fifo_with_writer_and_reader_stays_untouched():
     """What waits in a fifo is nobody's text, and nobody's text goes into it."""
-    with Server() as server:
+    with Server(*NO_CACHE) as server:
         os.mkfifo(server.docroot / "fifo")
         fifo = os.open(server.docroot / "fifo", os.O_RDWR | os.O_NONBLOCK)
         try:
@@ -152,7 +153,7 @@ def test_names_that_no_request_can_name_by_every_action():
                b"a\x7f": 300, b"a\xc2\x85": 300, b"\xff\xfe": 300, b"cut\xf0\x9f": 300,
                b"\xed\xa0\x80": 300}
     spaces = [b" ", b"a b", b"what?", b"q?q=x", b"line\nend"]
-    with Server() as server:
+    with Server(*NO_CACHE) as server:
         root = os.fsencode(server.docroot)
         for name in [*refused, *spaces]:
             with open(os.path.join(root, name), "wb") as file:
@@ -181,7 +182,7 @@ def test_names_that_no_request_can_name_by_every_action():
 
 
 def test_percent_encoded_paths_are_taken_as_they_stand():
-    with temporary_directory() as outside, Server() as server:
+    with temporary_directory() as outside, Server(*NO_CACHE) as server:
         (outside / "x").write_text("secret")
         with Watch(outside, outside / "x") as watch:
             for path in (b"/%2e%2e/x", b"/%2e./x", b"/..%2fx", b"/%2fetc", b"/a%00b", b"/%0a"):
@@ -194,7 +195,7 @@ def test_percent_encoded_paths_are_taken_as_they_stand():
 def test_sparse_files_of_terabytes():
     size = 4 << 40
     for wrapper in WAYS.values():
-        with Server(wrapper=wrapper) as server:
+        with Server(*NO_CACHE, wrapper=wrapper) as server:
             for name in "abcd":
                 with open(server.docroot / name, "wb") as file:
                     file.truncate(size)
@@ -216,7 +217,7 @@ def test_paths_of_the_greatest_length():
             b"/" + b"/".join([b"d" * 255] * 3 + [b"e" * 222, b"f" * 32])]
     assert [len(path) for path in deep] == [1024, 1024]
     for wrapper in WAYS.values():
-        with Server("--durability", "none", wrapper=wrapper) as server:
+        with Server(*NO_CACHE, "--durability", "none", wrapper=wrapper) as server:
             for path in deep:
                 parent, name = path.rsplit(b"/", 1)
                 assert lines_of(server, b"CREATE %s one" % path, b"UPDATE %s two" % path,
@@ -239,7 +240,7 @@ def test_paths_of_the_greatest_length():
 
 def test_names_added_behind_the_servers_back():
     """Each shows at the next request: what is there counts, and nothing that was there."""
-    with Server() as server:
+    with Server(*NO_CACHE) as server:
         root = server.docroot
         assert lines_of(server, b"SHOW /d/a", b"LIST /") == \
             [b"410 /d/ PATH NOT FOUND", b"200 / OK", b""]
@@ -267,7 +268,7 @@ def test_a_root_that_is_renamed_and_replaced():
     for wrapper in WAYS.values():
         with temporary_directory() as place:
             (place / "root").mkdir()
-            with Server(docroot=place / "root", wrapper=wrapper) as server:
+            with Server(*NO_CACHE, docroot=place / "root", wrapper=wrapper) as server:
                 server.exchange(b"CREATE /d/a one\n")
                 (place / "root").rename(place / "moved")
                 (place / "other").mkdir()
@@ -283,7 +284,7 @@ def test_a_root_that_is_renamed_and_replaced():
 def test_a_root_that_is_removed():
     """Nothing is there and nothing can be made; the server goes on, and says why in its log."""
     for wrapper in WAYS.values():
-        with Server(wrapper=wrapper) as server:
+        with Server(*NO_CACHE, wrapper=wrapper) as server:
             server.docroot.rmdir()
             answers = lines_of(server, b"SHOW /a", b"SHOW /d/a", b"LIST /", b"LIST /d",
                                b"UPDATE /a x", b"DELETE /a", b"CREATE /a x", b"CREATE /d/a x")
@@ -297,7 +298,7 @@ def test_a_root_that_is_removed():
 def test_a_directory_that_is_closed_and_opened_again():
     """chmod 000 in the middle of requests: each is answered in full or refused with a reason."""
     denied = b'500 /d/a SERVER ERROR "permission denied by the storage; ask the server\'s operator"'
-    with Server("--durability", "none", **UNPRIVILEGED) as server:
+    with Server(*NO_CACHE, "--durability", "none", **UNPRIVILEGED) as server:
         folder = server.docroot / "d"
         server.exchange(b"CREATE /d/a text\n")
         seen, done = set(), threading.Event()
@@ -336,7 +337,7 @@ def test_a_directory_that_is_closed_and_opened_again():
 def test_a_mount_in_the_middle():
     """What is mounted over a directory takes its place at the next request, and gives it back."""
     for wrapper in WAYS.values():
-        with Server(wrapper=(*OWN_MOUNTS, *wrapper)) as server:
+        with Server(*NO_CACHE, wrapper=(*OWN_MOUNTS, *wrapper)) as server:
             def inside(*command):
                 subprocess.run([*MOUNTS_OF, str(server.process.pid), *command], check=True)
 

@@ -8,8 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from client_support import MIB, resident_memory
-from harness import FULL, IO_TIMEOUT, SANITIZED, Server, connect, read_line, run_tests, \
-    temporary_directory, wait_until
+from harness import FULL, IO_TIMEOUT, NO_CACHE, SANITIZED, Server, connect, read_line, \
+    run_tests, temporary_directory, wait_until
 from roots_support import beside, directory_in_memory, put_many
 
 COUNT = 20_000 if SANITIZED and not FULL else 200_000
@@ -38,7 +38,7 @@ def show_beside(server, latencies, done):
 def test_a_large_listing_does_not_hold_up_others():
     """A SHOW on another connection takes a small part of the time of the LIST beside it, and none
     waits for it, also where one thread serves both connections."""
-    with Server("--threads", "1", docroot=ROOT) as server:
+    with Server(*NO_CACHE, "--threads", "1", docroot=ROOT) as server:
         latencies, durations = [], []
         with beside(functools.partial(show_beside, server, latencies)):
             for _ in range(20 if FULL else 2):
@@ -68,7 +68,7 @@ def slow_reader(server):
 
 def test_a_slow_reader_of_a_large_listing_holds_it_in_memory_once():
     """However many there are, and when they are gone, so is what they held."""
-    with Server("--send-timeout", "300", docroot=ROOT) as server:
+    with Server(*NO_CACHE, "--send-timeout", "300", docroot=ROOT) as server:
         assert server.exchange(b"SHOW /small\n" * 100).endswith(b"text\n")
         start = resident_memory(server)
         slack = 4 * MIB
@@ -97,7 +97,7 @@ def test_a_slow_reader_of_a_large_listing_holds_it_in_memory_once():
 
 def test_repeated_large_listings_do_not_grow_memory():
     """One after the other and several at a time: what the C library keeps of each counts too."""
-    with Server(docroot=ROOT) as server:
+    with Server(*NO_CACHE, docroot=ROOT) as server:
         server.exchange(b"SHOW /small\n" * 100)
         start = resident_memory(server)
         for _ in range(20 if FULL else 3):
@@ -114,7 +114,7 @@ def test_a_search_through_a_large_directory():
     """q opens each file: it ends, beside others, and finds what is there."""
     needle = ROOT / "d" / "needle"
     needle.write_text("Needle in a haystack")
-    with Server(docroot=ROOT) as server:
+    with Server(*NO_CACHE, docroot=ROOT) as server:
         latencies = []
         try:
             with beside(functools.partial(show_beside, server, latencies)):

@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 from faults import EVER, Faults
-from harness import FULL, IO_TIMEOUT, SANITIZED, SEED, Server, connect, lines_of, names_of, \
-    run_tests, temporary_directory
+from harness import FULL, IO_TIMEOUT, NO_CACHE, SANITIZED, SEED, Server, connect, lines_of, \
+    names_of, run_tests, temporary_directory
 from roots_support import WAYS, Watch, answers_of, beside, directory_in_memory, put_many, \
     swapping, tree_of
 
@@ -102,7 +102,8 @@ def test_swapped_for_links_in_a_loop():
     places with links to outside. Nothing there is opened even."""
     for way, wrapper in WAYS.items():
         with place() as outside, place() as docroot, \
-                Server("--durability", "none", docroot=docroot, wrapper=wrapper) as server:
+                Server(*NO_CACHE, "--durability", "none", docroot=docroot,
+                       wrapper=wrapper) as server:
             pairs = make_swapped(server.docroot, outside)
             before, seen = tree_of(outside), {}
             with Watch(outside, outside / "sub", outside / ".sttp-1") as watch:
@@ -130,7 +131,7 @@ def test_leftovers_are_not_looked_for_behind_swapped_links():
                     (docroot / f".sttp-{number}").mkdir()
                     (docroot / f".sttp-{number}" / "link").symlink_to(outside)
                     (docroot / f".sttp-{number}" / "file").touch()
-                    with Server(docroot=docroot, wrapper=wrapper):
+                    with Server(*NO_CACHE, docroot=docroot, wrapper=wrapper):
                         assert not (docroot / f".sttp-{number}").exists()
                 assert watch.events() == []
             assert tree_of(outside) == before
@@ -162,7 +163,7 @@ def test_a_file_that_is_replaced_under_its_readers():
     expected = {(b"200 /t OK", text) for text in texts if text is not FORGED} | \
         {(b"500 /t " + INVALID, None)}
     for way, wrapper in WAYS.items():
-        with Server(wrapper=wrapper) as server:
+        with Server(*NO_CACHE, wrapper=wrapper) as server:
             target, next_one = server.docroot / "t", server.docroot / ".next"
 
             def replace():
@@ -224,7 +225,7 @@ def expect_states(answers):
 def test_a_file_that_is_rewritten_under_its_readers():
     for wrapper in WAYS.values():
         with directory_in_memory() as docroot, rewriting(docroot / "t"), \
-                Server(docroot=docroot, wrapper=wrapper) as server:
+                Server(*NO_CACHE, docroot=docroot, wrapper=wrapper) as server:
             answers = set()
             for _ in range(2000 if FULL else 40):
                 answers.update(answers_of(server, [b"SHOW /t"] * 100))
@@ -234,7 +235,7 @@ def test_a_file_that_is_rewritten_under_its_readers():
 def test_a_file_that_is_rewritten_between_two_reads_of_it():
     """The same with slow storage: what is read in parts is not put together from two texts."""
     with directory_in_memory() as docroot, Faults() as faults, \
-            Server(docroot=docroot, program=faults.PROGRAM, env=faults.env) as server:
+            Server(*NO_CACHE, docroot=docroot, program=faults.PROGRAM, env=faults.env) as server:
         with rewriting(docroot / "t", 0.005), \
                 faults.armed("openat2_cached", errno.EAGAIN, times=EVER):
             faults.delay("read", 0.002)
@@ -266,7 +267,7 @@ def test_listings_beside_updates_have_each_name_once():
                 b"LIST /?recursive=1&type=file": b", ".join(b"d/" + name for name in names),
                 b"LIST /d?limit=20&after=n2": b", ".join(names[names.index(b"n2") + 1:][:20])}
     with directory_in_memory() as docroot, \
-            Server("--durability", "none", docroot=docroot) as server:
+            Server(*NO_CACHE, "--durability", "none", docroot=docroot) as server:
         (docroot / "d").mkdir()
         put_many(docroot / "d", names)
         with beside(*(functools.partial(update_all, server, names, SEED + number)

@@ -43,6 +43,15 @@ def test_histories_with_two_storage_threads_are_linearizable():
     check_six(20_000 if FULL else 1_200, "--durability", "interval", "--storage-threads", "2")
 
 
+def test_histories_with_a_cache_of_two_are_linearizable():
+    """What is kept is given up again and again."""
+    check_six(100_000 if FULL else 4_200, "--durability", "none", "--cache-max-files", "2")
+
+
+def test_histories_without_a_cache_are_linearizable():
+    check_six(20_000 if FULL else 1_200, "--durability", "none", "--cache-enabled", "false")
+
+
 # -- 32 clients
 
 

@@ -10,8 +10,8 @@ import sys
 
 from client_support import descriptors_of
 from faults import EVER, Faults
-from harness import FULL, MEMORY, Server, connect, lines_of, names_of, read_line, remove_tree, \
-    run_tests, temporary_directory, wait_until
+from harness import FULL, MEMORY, NO_CACHE, Server, connect, lines_of, names_of, read_line, \
+    remove_tree, run_tests, temporary_directory, wait_until
 
 # What the store calls, other than what the engine calls too.
 CALLS = ("openat2", "openat2_cached", "openat", "fstat", "fstatat", "faccessat", "fchmod", "fcntl",
@@ -187,7 +187,7 @@ def bench_of(lacking=()):
             faults.arm(call, errno.ENOSYS, times=EVER)
         docroot = stack.enter_context(temporary_directory(MEMORY))
         server = stack.enter_context(
-            Server(docroot=docroot, program=Faults.PROGRAM, env=faults.env))
+            Server(*NO_CACHE, docroot=docroot, program=Faults.PROGRAM, env=faults.env))
         connection = stack.enter_context(connect(server.address))
         bench = Bench(server, faults, connection)
         for case in CASES.values():

@@ -16,8 +16,8 @@ import time
 
 from crowd import crowd
 from faults import EVER, Faults
-from harness import IO_TIMEOUT, MEMORY, Server, connect, lines_of, read_line, receive_all, \
-    run_tests, temporary_directory, wait_until
+from harness import IO_TIMEOUT, MEMORY, NO_CACHE, Server, connect, lines_of, read_line, \
+    receive_all, run_tests, temporary_directory, wait_until
 
 # Storage that hangs.
 FOR_EVER = 3600.0
@@ -32,7 +32,8 @@ BUSY = b'500 %s SERVER ERROR "server busy"\n'
 def slow_server(seconds, *args):
     """Every sync takes so long: two of them for a change."""
     with temporary_directory(MEMORY) as docroot, Faults() as faults, \
-            Server(*args, docroot=docroot, program=Faults.PROGRAM, env=faults.env) as server:
+            Server(*NO_CACHE, *args, docroot=docroot, program=Faults.PROGRAM,
+                   env=faults.env) as server:
         faults.delay("fsync", seconds)
         yield server, faults
 

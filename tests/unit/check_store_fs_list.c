@@ -219,7 +219,7 @@ START_TEST(longest_listing)
     sprintf(path + strlen(path), "/%s", name);
     struct fs_path replaced;
     ck_assert(fs_path_set(&replaced, slice(path)));
-    struct fs_step step = {.path = &replaced, .replaces = true};
+    struct fs_step step = {.operation = &(store_operation){0}, .path = &replaced, .replaces = true};
     fs_step_begin((struct store_fs *)fixture.store, &step);
     outcome = run_query(LIST, "/", NULL, &query);
     fs_step_end((struct store_fs *)fixture.store, &step, STORE_DONE);

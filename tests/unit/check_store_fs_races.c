@@ -464,8 +464,10 @@ START_TEST(replaced_while_read)
     static const struct fs_path d = {1, "d"}, top = {0, ""};
     static const struct fs_path old = {8, "d/before"}, now = {5, "d/now"}, new = {5, "d/new"};
     struct fs_reading directory = {.directory = &d}, root = {.directory = &top};
-    struct fs_step before = {.path = &old, .replaces = true};
-    struct fs_step under_way = {.path = &now, .replaces = true}, other = {.path = &new};
+    store_operation nobody = {0};
+    struct fs_step before = {.operation = &nobody, .path = &old, .replaces = true};
+    struct fs_step under_way = {.operation = &nobody, .path = &now, .replaces = true};
+    struct fs_step other = {.operation = &nobody, .path = &new};
     fs_step_begin(fs, &before);
     fs_step_begin(fs, &under_way);
     fs_step_end(fs, &before, STORE_DONE);

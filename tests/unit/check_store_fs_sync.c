@@ -279,8 +279,10 @@ static void check_beside(const char *path, bool directories, sttp_action action,
     struct fs_path changed, elsewhere;
     ck_assert(fs_path_set(&changed, (sttp_slice){path, strlen(path)}));
     ck_assert(fs_path_set(&elsewhere, STTP_SLICE("/else/where")));
-    struct fs_step step = {.path = &changed, .directories = directories};
-    struct fs_step other = {.path = &elsewhere, .directories = true};
+    struct fs_step step = {
+        .operation = &(store_operation){0}, .path = &changed, .directories = directories};
+    struct fs_step other = {
+        .operation = &(store_operation){0}, .path = &elsewhere, .directories = true};
     fs_step_begin(fs, &step);
     fs_step_begin(fs, &other);
     int descriptors = count_descriptors();
@@ -354,7 +356,8 @@ START_TEST(listing_that_cannot_be_synced)
     for (int part = 0; part < 2; part++) {
         struct fs_path changed;
         ck_assert(fs_path_set(&changed, part == 0 ? STTP_SLICE("/dir/old") : STTP_SLICE("/dir")));
-        struct fs_step step = {.path = &changed, .directories = part == 1};
+        struct fs_step step = {
+            .operation = &(store_operation){0}, .path = &changed, .directories = part == 1};
         fs_step_begin((struct store_fs *)fixture.store, &step);
         forget_events(1);
         struct outcome outcome = run(LIST, "/dir", NULL);

@@ -51,6 +51,10 @@ typedef void (*sttp_handler)(void *context, const sttp_request *request, sttp_re
  * the response was replaced. */
 STTP_API sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response);
 
+/* The same for an answer that is serialized already, as a cache has it: one whole response, status
+ * line and contents line, which is not checked. */
+STTP_API sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer);
+
 /* The id of the connection that the reply belongs to, as in notices: for log lines. Only before
  * sttp_reply_send. */
 STTP_API uint64_t sttp_reply_connection(const sttp_reply *reply);

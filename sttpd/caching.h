@@ -1,0 +1,28 @@
+/* The cache that the settings ask for, and the thread that removes from it what has expired. */
+#ifndef STTPD_CACHING_H
+#define STTPD_CACHING_H
+
+#include <pthread.h>
+
+#include <sttp/cache.h>
+
+#include "daemon/log.h"
+#include "sttpd/options.h"
+
+struct caching {
+    sttp_cache *cache; /* NULL: there is none */
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t ending; /* `is_ending`; on CLOCK_MONOTONIC */
+    bool is_ending;
+};
+
+/* Makes the cache, where the settings want one and it can keep anything; tells the log of what will
+ * not work as somebody may expect. False, with a line in the log, where that fails. */
+bool caching_start(struct caching *caching, const struct sttpd_options *options, log_sink *log);
+
+/* Ends the thread and frees the cache, after caching_start has returned true. Nobody may use it any
+ * more. */
+void caching_stop(struct caching *caching);
+
+#endif
