@@ -1,0 +1,169 @@
+/* Judges answers: do they belong to their requests, and are they what was hoped for. */
+#include <string.h>
+
+#include "worker.h"
+
+static bool equal(sttp_slice a, sttp_slice b)
+{
+    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
+}
+
+static bool ends_with(sttp_slice text, const char *prefix, sttp_slice rest)
+{
+    size_t size = strlen(prefix);
+
+    return text.size == size + rest.size && memcmp(text.data, prefix, size) == 0 &&
+           memcmp(text.data + size, rest.data, rest.size) == 0;
+}
+
+/* Whether the answer speaks of the path that was asked for, or of its parent (410, 510). A proxy's
+ * own answers name the URL. */
+static bool names_the_path(const worker *w, const pending *request, const sttp_response *response)
+{
+    const load_phase *phase = w->load->phase;
+    char buffer[CONTENT_MAX_PATH];
+    sttp_slice path = {buffer, content_path(&phase->names, request->key, buffer)};
+
+    if (response->code == STTP_CODE_PATH_NOT_FOUND ||
+        response->code == STTP_CODE_CANNOT_CREATE_PATH)
+        return equal(response->echo, sttp_parent_path(path));
+    if (response->code == STTP_CODE_CLIENT_ERROR && equal(response->echo, STTP_SLICE("-")))
+        return true;
+    return equal(response->echo, path) || ends_with(response->echo, phase->target->prefix, path);
+}
+
+static sttp_code success_of(sttp_action action)
+{
+    switch (action) {
+    case STTP_ACTION_CREATE:
+        return STTP_CODE_CREATED;
+    case STTP_ACTION_DELETE:
+        return STTP_CODE_DELETED;
+    case STTP_ACTION_SHOW:
+    case STTP_ACTION_LIST:
+    case STTP_ACTION_UPDATE:
+    case STTP_ACTION_NONE:
+        break;
+    }
+    return STTP_CODE_OK;
+}
+
+static failure_kind refusal_of(sttp_code code)
+{
+    switch (code) {
+    case STTP_CODE_CLIENT_ERROR:
+        return FAILURE_300;
+    case STTP_CODE_FILENAME_TOO_LONG:
+        return FAILURE_310;
+    case STTP_CODE_NOT_FOUND:
+        return FAILURE_400;
+    case STTP_CODE_PATH_NOT_FOUND:
+        return FAILURE_410;
+    case STTP_CODE_SERVER_ERROR:
+        return FAILURE_500;
+    case STTP_CODE_CANNOT_CREATE_PATH:
+        return FAILURE_510;
+    case STTP_CODE_CREATED:
+    case STTP_CODE_OK:
+    case STTP_CODE_DELETED:
+        break;
+    }
+    return FAILURE_WRONG_ANSWER; /* a success, but that of another action */
+}
+
+/* "SHOW /a -> 200 /b OK \"contents\"" */
+static void fail(worker *w, const pending *request, const sttp_response *response,
+                 failure_kind kind)
+{
+    char sample[SAMPLE_SIZE];
+    char path[CONTENT_MAX_PATH];
+    sttp_slice more = response->message.data ? response->message : response->contents;
+    int size;
+
+    answer_missing(w, request);
+    if (w->tally->failures[kind] > 0) { /* one sample is enough */
+        worker_count_failure(w, kind, STTP_SLICE(""));
+        return;
+    }
+    content_path(&w->load->phase->names, request->key, path);
+    size = snprintf(sample, sizeof sample, "%s %s -> %d %.*s %s%s%.*s",
+                    sttp_action_name(request->action), path, (int)response->code,
+                    (int)(response->echo.size < 80 ? response->echo.size : 80), response->echo.data,
+                    sttp_code_phrase((int)response->code), more.data ? ": " : "",
+                    (int)(more.size < 160 ? more.size : 160), more.data ? more.data : "");
+    if (size >= (int)sizeof sample)
+        size = sizeof sample - 1;
+    worker_count_failure(w, kind, (sttp_slice){sample, (size_t)size});
+}
+
+static bool starts_with(sttp_slice text, sttp_slice start)
+{
+    return text.size >= start.size && memcmp(text.data, start.data, start.size) == 0;
+}
+
+/* Before and after a measurement what was to be reached may be there already. */
+static bool is_pardoned(worker *w, const pending *request, const sttp_response *response)
+{
+    if (!w->load->phase->lenient)
+        return false;
+    if (request->action == STTP_ACTION_DELETE)
+        return response->code == STTP_CODE_NOT_FOUND || response->code == STTP_CODE_PATH_NOT_FOUND;
+    if (request->action != STTP_ACTION_CREATE || response->code != STTP_CODE_CLIENT_ERROR ||
+        !starts_with(response->message, STTP_SLICE("file already exists")))
+        return false;
+    w->tally->existing++;
+    return true;
+}
+
+/* --verify. The text must be one that was made for this path in this run; that of an UPDATE the
+ * very one that was sent. */
+static bool has_right_contents(worker *w, const pending *request, const sttp_response *response)
+{
+    const bench_options *options = w->load->phase->options;
+    bool update = request->action == STTP_ACTION_UPDATE;
+    uint64_t nonce = 0;
+
+    if (!options->verify || (!update && request->action != STTP_ACTION_SHOW))
+        return true;
+    if (!content_read(options->seed, request->key, options->size, response->contents, &nonce) ||
+        (update && nonce != request->nonce))
+        return false;
+    if (w->load->phase->history)
+        history_add(&w->history, (history_step){.key = request->key,
+                                                .nonce = nonce,
+                                                .invoked = request->sent,
+                                                .answered = w->now,
+                                                .write = update});
+    return true;
+}
+
+void answer_missing(worker *w, const pending *request)
+{
+    if (w->load->phase->history && request->action == STTP_ACTION_UPDATE)
+        history_add(&w->history, (history_step){.key = request->key,
+                                                .nonce = request->nonce,
+                                                .invoked = request->sent,
+                                                .answered = UINT64_MAX,
+                                                .write = true});
+}
+
+bool answer_take(worker *w, const pending *request, const sttp_response *response)
+{
+    if (!names_the_path(w, request, response)) {
+        fail(w, request, response, FAILURE_WRONG_ANSWER);
+        return false;
+    }
+    if (response->code != success_of(request->action) && !is_pardoned(w, request, response)) {
+        failure_kind kind = refusal_of(response->code);
+        fail(w, request, response, kind);
+        return kind != FAILURE_WRONG_ANSWER;
+    }
+    if (!has_right_contents(w, request, response)) {
+        fail(w, request, response, FAILURE_WRONG_CONTENT);
+        return true;
+    }
+    if (request->action == STTP_ACTION_CREATE && !key_list_add(&w->created, request->key))
+        w->no_memory = true;
+    worker_count_answer(w, request);
+    return true;
+}

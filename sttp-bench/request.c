@@ -1,0 +1,134 @@
+/* What to ask next, and its bytes. */
+#include <stdio.h>
+#include <string.h>
+
+#include <sttp/serializer.h>
+
+#include "worker.h"
+
+static const uint64_t WRITTEN = (uint64_t)1 << 63; /* in nonces of texts that replace the first */
+
+uint64_t load_initial_nonce(uint64_t key)
+{
+    return key & ~WRITTEN;
+}
+
+static uint64_t new_nonce(worker *w)
+{
+    return WRITTEN | (uint64_t)w->index << 40 | w->nonces++;
+}
+
+static void choose_create(worker *w, pending *request)
+{
+    request->action = STTP_ACTION_CREATE;
+    request->key = content_fresh_key(w->index, w->fresh++);
+    request->nonce = new_nonce(w);
+}
+
+/* A text that this thread has created; where none is left one is created, to be deleted later. */
+static void choose_delete(worker *w, pending *request)
+{
+    if (w->created.first == w->created.count)
+        choose_create(w, request);
+    else
+        request->key = w->created.keys[w->created.first++];
+}
+
+static void choose_from_plan(worker *w, pending *request)
+{
+    const bench_options *options = w->load->phase->options;
+
+    request->action = mix_draw(&options->mix, &w->random);
+    if (request->action == STTP_ACTION_CREATE)
+        choose_create(w, request);
+    else if (request->action == STTP_ACTION_DELETE)
+        choose_delete(w, request);
+    else if (request->action == STTP_ACTION_LIST)
+        request->key = CONTENT_DIRECTORY;
+    else
+        request->key = distribution_draw(&options->distribution, &w->random);
+    if (request->action == STTP_ACTION_UPDATE)
+        request->nonce = new_nonce(w);
+}
+
+static sttp_action action_of(load_source source)
+{
+    switch (source) {
+    case LOAD_CREATE:
+        return STTP_ACTION_CREATE;
+    case LOAD_UPDATE:
+        return STTP_ACTION_UPDATE;
+    case LOAD_DELETE:
+    case LOAD_DIRECTORY:
+        return STTP_ACTION_DELETE;
+    case LOAD_SHOW:
+    case LOAD_PLAN:
+        break;
+    }
+    return STTP_ACTION_SHOW;
+}
+
+static uint64_t key_of(const load_phase *phase, uint64_t index)
+{
+    if (phase->source == LOAD_SHOW)
+        return index * 10 / 11; /* eleven requests to ten keys */
+    if (phase->source == LOAD_DIRECTORY)
+        return CONTENT_DIRECTORY;
+    if (index < phase->keys)
+        return index;
+    return phase->extra->keys[phase->extra->first + index - phase->keys];
+}
+
+bool request_choose(worker *w, pending *request)
+{
+    const load_phase *phase = w->load->phase;
+    uint64_t index = 0;
+
+    if (w->load->count != NEVER && w->now >= w->load->measure_from) {
+        index = atomic_fetch_add_explicit(&w->load->issued, 1, memory_order_relaxed);
+        if (index >= w->load->count)
+            return false;
+    }
+    *request =
+        (pending){.action = action_of(phase->source), .counted = w->now >= w->load->measure_from};
+    if (phase->source == LOAD_PLAN) {
+        choose_from_plan(w, request);
+        return true;
+    }
+    request->key = key_of(phase, index);
+    request->nonce = load_initial_nonce(request->key);
+    return true;
+}
+
+static size_t put_prefix(const worker *w, const pending *request, char *buffer, size_t size)
+{
+    const char *prefix = w->load->phase->target->prefix;
+    size_t prefix_size = strlen(prefix);
+    size_t at = strlen(sttp_action_name(request->action)) + 1;
+
+    memmove(buffer + at + prefix_size, buffer + at, size - at);
+    memcpy(buffer + at, prefix, prefix_size);
+    return size + prefix_size;
+}
+
+size_t request_write(worker *w, const pending *request, char *buffer)
+{
+    const load_phase *phase = w->load->phase;
+    char path[CONTENT_MAX_PATH];
+    char text[STTP_MAX_CONTENTS_CHARS];
+    sttp_request made = {.action = request->action, .path = {.data = path}};
+    size_t size;
+
+    made.path.size = content_path(&phase->names, request->key, path);
+    if (request->action == STTP_ACTION_CREATE || request->action == STTP_ACTION_UPDATE) {
+        made.contents = (sttp_slice){text, phase->options->size};
+        content_write(phase->options->seed, request->key, request->nonce, made.contents.size, text);
+    }
+    if (sttp_serialize_request(&made, buffer, REQUEST_ROOM, &size, NULL) != STTP_OK)
+        return 0;
+    if (phase->target->prefix[0] != '\0')
+        size = put_prefix(w, request, buffer, size);
+    if (phase->options->connection_per_request)
+        buffer[size++] = '\n'; /* ends the session: the server closes, so no port of ours waits */
+    return size;
+}

@@ -1,0 +1,347 @@
+"""What sttp-bench says: planted lies are found, the open loop counts from when a request was due, the
+JSON has its schema, two results are compared."""
+
+import csv
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+import xml.dom.minidom
+
+import bench_support as support
+from bench_support import BENCH, FakeServer, Texts, bench, bench_json, failures, first_failure
+from harness import Server
+
+
+class Once:
+    """Falsifies the n-th answer to an action, by `change`."""
+
+    def __init__(self, action, number, change):
+        self._left = {action: number}
+        self._change = change
+        self._lock = threading.Lock()
+
+    def __call__(self, action, path, answer):
+        with self._lock:
+            if action not in self._left:
+                return answer
+            self._left[action] -= 1
+            return self._change(path, answer) if self._left[action] == 0 else answer
+
+
+def with_lie(action, change, *arguments):
+    """The result of a measurement of a server that lies once."""
+    texts = Texts(Once(action, 40, change))
+    with FakeServer(texts) as server:
+        return bench_json("--requests", 200, "-c", 4, "--keys", 5, "--mix", "show=3,update=1",
+                          *arguments, port=server.port)
+
+
+class Lies(unittest.TestCase):
+    def test_an_honest_server_passes(self):
+        status, result = with_lie(b"NONE", None, "--check")
+        self.assertEqual((status, failures(result)), (support.OK, {}))
+
+    def test_verify_finds_a_changed_byte(self):
+        def change(_, answer):
+            return answer[:-2] + (b"y\n" if answer[-2:-1] == b"x" else b"x\n")
+
+        status, result = with_lie(b"SHOW", change, "--verify")
+        self.assertEqual((status, failures(result)), (support.LIE, {"wrong content": 1}))
+        self.assertRegex(first_failure(result, "wrong content"), r"^SHOW /sttp-bench/.* -> 200 ")
+        self.assertEqual(with_lie(b"SHOW", change)[0], support.OK)  # nobody asked
+
+    def test_verify_finds_the_text_of_another_path(self):
+        seen = {}
+
+        def swap(action, path, answer):
+            if action != b"SHOW":
+                return answer
+            status, text, _ = answer.split(b"\n")
+            other = next((text for name, text in seen.items() if name != path), None)
+            seen[path] = text
+            return status + b"\n" + (other or text) + b"\n"
+
+        with FakeServer(Texts(swap)) as server:
+            status, result = bench_json("--requests", 100, "-c", 1, "--keys", 5, "--verify",
+                                        port=server.port)
+        self.assertEqual(status, support.LIE)
+        self.assertGreater(failures(result)["wrong content"], 0)
+
+    def test_verify_finds_an_update_that_shows_another_text(self):
+        def change(_, answer):
+            return answer[:-2] + (b"y\n" if answer[-2:-1] == b"x" else b"x\n")
+
+        status, result = with_lie(b"UPDATE", change, "--verify")
+        self.assertEqual((status, failures(result)), (support.LIE, {"wrong content": 1}))
+
+    def test_an_answer_for_another_path_ends_the_connection(self):
+        def change(path, answer):
+            return answer.replace(path, b"/other.txt")
+
+        status, result = with_lie(b"SHOW", change)
+        self.assertEqual((status, failures(result)), (support.ERRORS, {"wrong answer": 1}))
+        self.assertIn("/other.txt", first_failure(result, "wrong answer"))
+
+    def test_an_answer_too_many_is_found(self):
+        status, result = with_lie(b"SHOW", lambda _, answer: answer + answer)
+        self.assertEqual(status, support.ERRORS)
+        self.assertEqual(sum(failures(result).values()), result["errors"])
+        self.assertLessEqual(set(failures(result)), {"protocol", "wrong answer"})
+
+    def test_each_refusal_is_counted_by_its_code(self):
+        for code, rest in ((300, b'CLIENT ERROR "no"'), (400, b"NOT FOUND"),
+                           (500, b'SERVER ERROR "disk full"')):
+            with self.subTest(code=code):
+                status, result = with_lie(
+                    b"SHOW", lambda path, _, c=code, r=rest: b"%d %s %s\n" % (c, path, r))
+                self.assertEqual((status, failures(result)),
+                                 (support.ERRORS, {f"refused {code}": 1}))
+
+    def test_check_finds_a_stale_read(self):
+        history = {}
+
+        def stale(action, path, answer):
+            """From some time on each SHOW has the first text that the path ever had."""
+            if action == b"SHOW":
+                text = history.setdefault(path, answer)
+                return text
+            return answer
+
+        with FakeServer(Texts(stale)) as server:
+            status, result = bench_json("--requests", 300, "-c", 3, "--keys", 2, "--mix",
+                                        "show=1,update=1", "--check", port=server.port)
+        self.assertEqual((status, failures(result)), (support.LIE, {}))
+        self.assertGreater(result["check"]["violations"], 0)
+        self.assertRegex(result["check"]["first"], r"^key \d+: ")
+
+
+class Proxy(unittest.TestCase):
+    def test_requests_go_through_a_proxy_as_urls(self):
+        texts = Texts()
+        seen = []
+
+        def forward(connection):
+            with connection.makefile("rb") as lines:
+                for line in lines:
+                    seen.append(line)
+                    prefix = b" sttp://origin.example:99/"
+                    connection.sendall(texts.answer(line.rstrip().replace(prefix, b" /")))
+
+        with FakeServer(forward) as server:
+            status, result = bench_json("-a", "origin.example", "-p", 99, "--verify", "--proxy",
+                                        f"127.0.0.1:{server.port}", "--requests", 50, "--keys", 5)
+        self.assertEqual((status, failures(result)), (support.OK, {}))
+        self.assertTrue(all(b" sttp://origin.example:99/sttp-bench/" in line for line in seen))
+
+
+class OpenLoop(unittest.TestCase):
+    def test_latency_counts_from_when_a_request_was_due(self):
+        """The server stops for half a second: those that were due meanwhile waited, though few of
+        them were sent."""
+        pause = Once(b"SHOW", 60, lambda _, answer: time.sleep(0.5) or answer)
+        with FakeServer(Texts(pause)) as server:
+            _, result = bench_json("--rate", 100, "--duration", "1500ms", "-c", 1, "--keys", 5,
+                                   port=server.port)
+        slow = sum(count for low, count in result["histogram_ns"]["slots"] if low >= 100e6)
+        self.assertGreaterEqual(slow, 30)  # 40 were due in its first 400 ms
+        self.assertGreaterEqual(result["latency_us"]["p90"], 100e3)
+        self.assertLess(result["service_us"]["p50"], result["latency_us"]["p90"])
+        self.assertGreaterEqual(result["sending"]["late"], 30)
+
+    def test_rate_is_of_all_threads_together(self):
+        with Server("--durability", "none") as server:
+            for arrivals in ("constant", "poisson"):
+                with self.subTest(arrivals=arrivals):
+                    status, result = bench_json("--rate", 200, "--duration", "2s", "--threads", 2,
+                                                "-c", 20, "--arrivals", arrivals, "--keys", 10,
+                                                port=server.port)
+                    self.assertIn(status, (support.OK, support.BOTTLENECK))
+                    due = result["sending"]["sent"] + result["sending"]["unsent"]
+                    slack = 2 if arrivals == "constant" else 120  # six deviations
+                    self.assertAlmostEqual(due, 400, delta=slack)
+                    self.assertEqual(result["options"]["loop"], "open")
+
+    def test_the_tester_says_when_it_was_the_bottleneck(self):
+        """It is stopped for half a second: what was due meanwhile it sends late, though all its
+        connections were free."""
+        begun = threading.Event()
+
+        def note(action, _, answer):
+            if action == b"SHOW":
+                begun.set()
+            return answer
+
+        with FakeServer(Texts(note)) as server:
+            process = subprocess.Popen([BENCH, "-p", str(server.port), "--rate", "100", "-c", "60",
+                                        "--duration", "2s", "--keys", "5"],
+                                       stdout=subprocess.PIPE, text=True)
+            self.assertTrue(begun.wait(support.DEADLINE))
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)  # what is measured, not waited for
+            process.send_signal(signal.SIGCONT)
+            out, _ = process.communicate(timeout=support.DEADLINE)
+        self.assertEqual(process.returncode, support.BOTTLENECK, out)
+        self.assertIn("THE TESTER WAS THE BOTTLENECK", out)
+
+    def test_a_slow_server_is_not_blamed_on_the_tester(self):
+        slow = Texts(lambda action, _, answer:
+                     time.sleep(0.02) or answer if action == b"SHOW" else answer)
+        with FakeServer(slow) as server:
+            status, result = bench_json("--rate", 1000, "--duration", "1s", "-c", 2, "--keys", 2,
+                                        port=server.port)
+        self.assertEqual(status, support.OK)
+        self.assertGreater(result["sending"]["unsent"], 700)
+        self.assertFalse(result["tester"]["bottleneck"])
+
+
+class Output(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = cls.enterClassContext(Server("--durability", "none"))
+        cls.directory = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+
+    def run_bench(self, *arguments):
+        return bench(*arguments, port=self.server.port)
+
+    def test_json_schema(self):
+        _, result = bench_json("--duration", "500ms", "--keys", 10, port=self.server.port)
+        self.assertEqual((result["schema"], result["version"]), ("sttp-bench", 1))
+        self.assertEqual(set(result), {
+            "schema", "version", "program", "started", "server", "options", "elapsed_s", "answers",
+            "errors", "error_percent", "rate", "phases", "latency_us", "service_us", "actions_us",
+            "failures", "sending", "tester", "slo", "histogram_ns", "series", "interrupted",
+            "gave_up", "exit"})
+        self.assertEqual(sum(count for _, count in result["histogram_ns"]["slots"]),
+                         result["answers"])
+        self.assertEqual(sum(point["answers"] for point in result["series"]), result["answers"])
+        latency = result["latency_us"]
+        ordered = [latency[name] for name in ("min", "p50", "p75", "p90", "p95", "p99", "p99.9",
+                                              "p99.99", "max")]
+        self.assertEqual(ordered, sorted(ordered))
+
+    def test_percentiles_are_those_of_the_histogram(self):
+        _, result = bench_json("--requests", 2000, "--keys", 10, port=self.server.port)
+        left = 1000
+        for low, count in result["histogram_ns"]["slots"]:
+            left -= count
+            if left <= 0:
+                break
+        self.assertAlmostEqual(result["latency_us"]["p50"] * 1000, low, delta=low / 500)
+
+    def test_csv_has_the_same_course(self):
+        path = self.directory / "a.csv"
+        _, result = bench_json("--duration", "500ms", "--csv", path, port=self.server.port)
+        with path.open() as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual([int(row["answers"]) for row in rows],
+                         [point["answers"] for point in result["series"]])
+
+    def test_html_needs_nothing_from_elsewhere(self):
+        for name, arguments in (("m", ["--duration", "500ms"]), ("d", [])):
+            path = self.directory / f"{name}.html"
+            self.assertEqual(self.run_bench(*arguments, "--html", path).status, support.OK)
+            page = path.read_text()
+            self.assertNotRegex(page, r"<script|<link|<img|@import|src=|url\(")
+            self.assertEqual(set(re.findall(r"https?://[^\"]*", page)),
+                             {"http://www.w3.org/2000/svg"})
+            charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+            self.assertEqual(len(charts), 4)
+            for chart in charts:
+                xml.dom.minidom.parseString(chart)
+                self.assertNotRegex(chart, r"nan|inf")
+
+    def test_html_of_a_run_without_an_answer(self):
+        path = self.directory / "none.html"
+        with FakeServer(lambda connection: connection.sendall(b"<b>&\n")) as server:
+            bench("-c", 2, "--html", path, port=server.port)
+        page = path.read_text()
+        self.assertNotIn("<b>&", page)
+        self.assertIn("&lt;b>&amp;", page)
+
+
+def made(rates, p50=100.0):
+    """A result whose intervals have these rates."""
+    series = [{"phase": "measure", "width_s": 0.1, "answers": rate / 10, "errors": 0,
+               "p50_us": p50, "p90_us": p50 * 2, "p99_us": p50 * 3} for rate in rates]
+    return {"schema": "sttp-bench", "version": 1, "options": {"rate": 0}, "errors": 0,
+            "answers": sum(rates) / 10, "phases": [{"name": "measure", "measured": True}],
+            "series": series}
+
+
+class Compare(unittest.TestCase):
+    def compare(self, *results):
+        with tempfile.TemporaryDirectory() as directory:
+            names = []
+            for number, result in enumerate(results):
+                names.append(f"{directory}/{number}.json")
+                pathlib.Path(names[-1]).write_text(
+                    result if isinstance(result, str) else json.dumps(result))
+            return bench("compare", *names)
+
+    def verdict(self, done, name):
+        return re.search(rf"(?m)^ +{name} .*?(\w+)$", done.out).group(1)
+
+    def test_noise_is_called_noise(self):
+        steady = [1000 + (i * 7919) % 200 for i in range(100)]
+        done = self.compare(made(steady), made(steady[::-1]))
+        self.assertEqual(done.status, support.OK, done.err)
+        self.assertEqual(self.verdict(done, "answers a second"), "noise")
+
+    def test_a_difference_within_the_spread_of_a_run_is_noise(self):
+        wild = [500 if i % 20 < 10 else 1500 for i in range(100)]
+        done = self.compare(made(wild), made([rate * 1.05 for rate in wild]))
+        self.assertEqual(self.verdict(done, "answers a second"), "noise")
+
+    def test_a_difference_is_found_in_both_directions(self):
+        slow = [1000 + i % 20 for i in range(100)]
+        fast = [1200 + i % 20 for i in range(100)]
+        done = self.compare(made(slow), made(fast))
+        self.assertEqual((done.status, self.verdict(done, "answers a second")), (0, "better"))
+        done = self.compare(made(fast), made(slow))
+        self.assertEqual((done.status, self.verdict(done, "answers a second")),
+                         (support.SLO, "WORSE"))
+
+    def test_longer_latency_is_worse(self):
+        rates = [1000 + i % 20 for i in range(100)]
+        done = self.compare(made(rates), made(rates, p50=150.0))
+        self.assertEqual((done.status, self.verdict(done, "p50")), (support.SLO, "WORSE"))
+
+    def test_errors_count(self):
+        rates = [1000] * 100
+        worse = {**made(rates), "errors": 500}
+        self.assertEqual(self.compare(made(rates), worse).status, support.SLO)
+        self.assertEqual(self.compare(worse, made(rates)).status, support.OK)
+
+    def test_short_runs_tell_nothing(self):
+        done = self.compare(made([1000] * 3), made([500] * 3))
+        self.assertEqual(done.status, support.OK)
+        self.assertIn("too short to tell", done.out)
+
+    def test_files_that_are_no_results(self):
+        good = made([1000] * 100)
+        for bad in ("", "{", "[]", "nonsense", '{"schema": "other"}', "[" * 100000,
+                    '{"schema": "sttp-bench", "version": 99}', '"\\', '{"a": "\\u00"}', "{}x"):
+            with self.subTest(bad=bad[:40]):
+                done = self.compare(good, bad)
+                self.assertEqual((done.status, done.out), (support.USAGE, ""))
+        self.assertEqual(bench("compare", "/nowhere").status, support.USAGE)
+        self.assertEqual(bench("compare", "/nowhere", "/nowhere").status, support.USAGE)
+
+    def test_real_results_can_be_compared(self):
+        with Server("--durability", "none") as server, tempfile.TemporaryDirectory() as directory:
+            names = [f"{directory}/{name}.json" for name in "ab"]
+            for name in names:
+                bench("--duration", "1s", "--json", name, port=server.port)
+            done = bench("compare", *names)
+        self.assertIn(done.status, (support.OK, support.SLO))
+        self.assertIn("answers a second", done.out)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
