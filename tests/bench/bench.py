@@ -29,10 +29,13 @@ def require(*programs):
         raise SystemExit(f"not installed: {' '.join(missing)} (scripts/install-deps.sh bench)")
 
 
-def figure(what, value, target=None, unit=""):
-    """Prints one figure; with a target, whether it is met: at most the target."""
-    verdict = "" if target is None else "pass" if value <= target else "MISS"
-    wanted = "" if target is None else f"<= {target:g}"
+def figure(what, value, target=None, unit="", least=None):
+    """Prints one figure, and whether it is at most `target` or at least `least`, where given."""
+    verdict = wanted = ""
+    if target is not None:
+        verdict, wanted = "pass" if value <= target else "MISS", f"<= {target:g}"
+    elif least is not None:
+        verdict, wanted = "pass" if value >= least else "MISS", f">= {least:g}"
     RESULTS.append(verdict)
     digits = 3 if value < 10 else 0
     print(f"{what:<60} {value:>9.{digits}f} {unit:<5} {wanted:<8} {verdict}", flush=True)
@@ -75,6 +78,17 @@ class Peer:
         return "127.0.0.1", self.port
 
 
+@contextlib.contextmanager
+def on_core(core):
+    """What this starts meanwhile runs on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def user_arguments(flag):
     return [flag, "nobody"] if os.geteuid() == 0 else []
 
@@ -98,39 +112,43 @@ def peer(command, port):
         process.wait(harness.STOP_DEADLINE)
 
 
-def memcached(connections=1024):
+def memcached(connections=1024, *arguments):
     port = harness.free_port()
     return peer(["memcached", "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-c", str(connections),
-                 *user_arguments("-u")], port)
+                 *user_arguments("-u"), *arguments], port)
 
 
 @contextlib.contextmanager
 def redis():
+    """On loopback alone; its protected mode would refuse all addresses of it but 127.0.0.1."""
     with harness.temporary_directory() as directory:
         port = harness.free_port()
         with peer(["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "",
-                   "--dir", str(directory), "--daemonize", "no"], port) as server:
+                   "--protected-mode", "no", "--dir", str(directory), "--daemonize", "no"],
+                  port) as server:
             yield server
 
 
 NGINX = """daemon off; master_process off; pid {0}/pid; error_log /dev/null; worker_processes 1;
 events {{ worker_connections {1}; }}
 http {{
-  access_log off; keepalive_timeout 1h; keepalive_requests 1000000; sendfile on;
+  access_log off; keepalive_timeout 1h; keepalive_requests 1000000; sendfile {4};
+  server_tokens off; etag off; add_header Last-Modified "";
   client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi;
   uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;
-  server {{ listen 127.0.0.1:{2}; root {0}; }}
+  server {{ listen 127.0.0.1:{2}; root {3}; }}
 }}
 """
 
 
 @contextlib.contextmanager
-def nginx(connections=1024):
+def nginx(connections=1024, root=None, sendfile="on"):
+    """Serves the files of a directory; without one, /a of 150 bytes."""
     with harness.temporary_directory() as directory:
         port = harness.free_port()
         (directory / "a").write_text("x" * 150)
         config = directory / "nginx.conf"
-        config.write_text(NGINX.format(directory, connections, port))
+        config.write_text(NGINX.format(directory, connections, port, root or directory, sendfile))
         with peer(["nginx", "-p", str(directory), "-c", str(config)], port) as server:
             yield server
 

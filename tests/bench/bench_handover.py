@@ -35,9 +35,36 @@ def show(server, connection, name, expected):
     assert harness.read_line(connection) == expected
 
 
+def traced(docroot, log):
+    """A server without a cache of its own, whose calls go to a log."""
+    return harness.Server("--cache-enabled", "false", docroot=docroot, wrapper=[
+        "strace", "--daemonize", "--follow-forks", "--output", log, "--trace", TRACE])
+
+
+def calls_from(log):
+    with open(log, encoding="utf-8") as lines:
+        return lines.read().splitlines()
+
+
+def first(calls, name):
+    """The place of the first call that names a file."""
+    return next(i for i, call in enumerate(calls) if f'"{name}"' in call)
+
+
+def hand_overs(calls):
+    return [call for call in calls if HAND_OVER.search(call)]
+
+
+def local_file_system(directory):
+    kind = file_system(directory)
+    if kind not in LOCAL:
+        raise SystemExit(f"{directory} lies on {kind}; this is promised for {', '.join(LOCAL)}: "
+                         "build on one of them")
+    return kind
+
+
 def run(docroot, log):
-    with harness.Server(docroot=docroot, wrapper=[
-            "strace", "--daemonize", "--follow-forks", "--output", log, "--trace", TRACE]) as server:
+    with traced(docroot, log) as server:
         for name in ("a", "begin", "end", "cold"):
             with open(f"{docroot}/{name}", "w", encoding="ascii") as text:
                 text.write("x" * 150)
@@ -55,27 +82,19 @@ def run(docroot, log):
 def main():
     bench.require("strace", "findmnt")
     with tempfile.TemporaryDirectory(dir=harness.BIN.parent) as directory:
-        kind = file_system(directory)
-        if kind not in LOCAL:
-            raise SystemExit(f"{directory} lies on {kind}; this is promised for {', '.join(LOCAL)}: "
-                             "build on one of them")
+        kind = local_file_system(directory)
         docroot, log = f"{directory}/files", f"{directory}/strace"
         os.mkdir(docroot)
         run(docroot, log)
-        with open(log, encoding="utf-8") as lines:
-            calls = lines.read().splitlines()
+        calls = calls_from(log)
 
-    def first(name):
-        return next(i for i, call in enumerate(calls) if f'"{name}"' in call)
-
-    warm = calls[first("begin"):first("end")]
+    warm = calls[first(calls, "begin"):first(calls, "end")]
     opened = sum('"a"' in call for call in warm)
     assert opened >= SHOWS, f"{opened} files opened in {SHOWS} SHOWs: the trace is not whole"
-    cold = [call for call in calls[first("cold"):] if HAND_OVER.search(call)]
+    cold = hand_overs(calls[first(calls, "cold"):])
     assert cold, "a SHOW from the disk shows no hand-over: the trace does not see them"
     print(f"hand-overs to another thread (futex, clone, eventfd), on {kind}")
-    bench.figure(f"  {SHOWS} SHOWs from the page cache, in all",
-                 sum(bool(HAND_OVER.search(call)) for call in warm), 0)
+    bench.figure(f"  {SHOWS} SHOWs from the page cache, in all", len(hand_overs(warm)), 0)
     bench.figure("  one SHOW of a file that is not in the cache, and the stop", len(cold))
     return bench.finish()
 
