@@ -125,9 +125,11 @@ static void draw_time_axis(const axis *a, FILE *out)
     bool wide = a->high / a->low > 1000;
     char label[32];
 
-    for (double tick = a->low; tick <= a->high * 1.0001;
-         tick = wide ? tick * 10 : round_up(tick * 1.5))
+    double tick = a->low;
+    while (tick <= a->high * 1.0001) {
         grid_line(y_of(a, tick), live_time(tick, label), out);
+        tick = wide ? tick * 10 : round_up(tick * 1.5);
+    }
 }
 
 static void draw_rate_axis(const axis *a, FILE *out)
@@ -155,7 +157,9 @@ static void draw_run_axis(const chart_data *data, FILE *out)
     double step = round_up(fmax(data->seconds, 1e-3) / 8);
     char label[32];
 
-    for (double at = 0; at <= data->seconds * 1.0001; at += step) {
+    int steps = (int)(data->seconds * 1.0001 / step);
+    for (int i = 0; i <= steps; i++) {
+        double at = i * step;
         snprintf(label, sizeof label, "%.4g s", at);
         x_label(LEFT + INNER_WIDTH * at / data->seconds, label, out);
     }

@@ -75,7 +75,7 @@ static const struct option_entry {
      "requests that a connection may have under way at once; default 1"},
     {0, "connection-per-request", NULL, VALUE_FLAG, AT(connection_per_request), 0, 0, false,
      "open a new connection for each request; its time counts"},
-    {0, "duration", "TIME", VALUE_TIME, AT(duration), 1, 86400 * 7, true,
+    {0, "duration", "TIME", VALUE_TIME, AT(duration), 1, UINT64_C(604800), true,
      "measure for TIME; default 10s where neither this nor --requests is given"},
     {0, "requests", "N", VALUE_NUMBER, AT(requests), 1, UINT64_MAX / 2, true, "measure N requests"},
     {0, "rate", "N", VALUE_RATE, AT(rate), 0, MAX_RATE, true,

@@ -10,7 +10,7 @@ size_t heat_row(uint64_t nanoseconds)
         return 0;
     unsigned bit = 63 - (unsigned)__builtin_clzll(nanoseconds);
     size_t part = (size_t)(nanoseconds >> (bit - 2)) & (HEAT_PER_DOUBLING - 1);
-    size_t row = (bit - HEAT_FIRST_BIT) * HEAT_PER_DOUBLING + part;
+    size_t row = (size_t)(bit - HEAT_FIRST_BIT) * HEAT_PER_DOUBLING + part;
     return row < HEAT_ROWS ? row : HEAT_ROWS - 1;
 }
 

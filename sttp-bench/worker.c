@@ -129,16 +129,17 @@ void worker_count_failure(worker *w, failure_kind kind, sttp_slice sample)
 static uint64_t busy_time(void)
 {
     char path[64];
-    unsigned long long ran = 0, waited = 0;
+    char line[128] = "", *rest;
 
     snprintf(path, sizeof path, "/proc/self/task/%ld/schedstat", (long)syscall(SYS_gettid));
     FILE *file = fopen(path, "re");
     if (file == NULL)
         return 0;
-    if (fscanf(file, "%llu %llu", &ran, &waited) != 2)
-        ran = waited = 0;
+    if (fgets(line, sizeof line, file) == NULL)
+        line[0] = '\0';
     fclose(file);
-    return ran + waited;
+    uint64_t ran = strtoull(line, &rest, 10);
+    return ran + strtoull(rest, NULL, 10);
 }
 
 /* ---- sending ---- */
