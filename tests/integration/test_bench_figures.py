@@ -36,7 +36,7 @@ class Once:
 
 def with_lie(action, change, *arguments):
     """The result of a measurement of a server that lies once."""
-    texts = Texts(Once(action, 40, change))
+    texts = Texts(Once(action, 20, change))  # about 50 are UPDATEs
     with FakeServer(texts) as server:
         return bench_json("--requests", 200, "-c", 4, "--keys", 5, "--mix", "show=3,update=1",
                           *arguments, port=server.port)
