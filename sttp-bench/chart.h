@@ -9,10 +9,10 @@
 
 enum { CHART_COLUMNS = 120 };
 
-/* A stretch of the run. */
+/* A stretch of the run, in seconds since the first measured phase began. */
 typedef struct chart_column {
-    double rate;          /* answers a second */
-    double errors;        /* a second */
+    double from, to;
+    double answers, errors;
     double p50, p90, p99; /* nanoseconds; 0 where there was no answer */
     double heat[HEAT_ROWS];
 } chart_column;
@@ -20,7 +20,13 @@ typedef struct chart_column {
 typedef struct chart_data {
     chart_column columns[CHART_COLUMNS];
     size_t count;
-    double seconds; /* all columns together */
+    double seconds;   /* all columns together */
+    double most_heat; /* the largest number in a cell of the heat map */
+    struct {
+        double at; /* seconds */
+        const char *name;
+    } phases[MAX_PHASES]; /* the measured ones */
+    size_t phase_count;
     const histogram *latency;
 } chart_data;
 

@@ -22,6 +22,7 @@ enum {
     BLOCKS = 20,
     MIN_BLOCKS = 5,
     DRAWS = 4000,
+    NAME_SIZE = 64,
     MAX_FILE = 256 << 20 /* bytes */
 };
 static const double LEAST = 0.02; /* what nobody would call a difference */
@@ -60,7 +61,7 @@ static char *read_file(const char *name, size_t *size)
         text = malloc((size_t)length + 1);
     rewind(file);
     if (text == NULL || fread(text, 1, (size_t)length, file) != (size_t)length) {
-        say_error("%s: cannot be read", name);
+        say_error("%s: cannot be read, or has over %d MiB", name, MAX_FILE >> 20);
         free(text);
         text = NULL;
     } else {
@@ -69,6 +70,16 @@ static char *read_file(const char *name, size_t *size)
     }
     fclose(file);
     return text;
+}
+
+static bool has_phases(const json *result)
+{
+    const json *phases = json_member(result, "phases");
+    size_t count = 0;
+
+    for (const json *phase = phases ? phases->first : NULL; phase; phase = phase->next)
+        count++;
+    return count > 0 && count <= MAX_PHASES;
 }
 
 static json *read_result(const char *name)
@@ -80,10 +91,15 @@ static json *read_result(const char *name)
         return NULL;
     json *result = json_parse(text, size);
     free(text);
-    if (strcmp(json_text(result, "schema", ""), "sttp-bench") == 0 &&
-        json_number(result, "version", 0) == REPORT_SCHEMA)
+    if (strcmp(json_text(result, "schema", ""), "sttp-bench") != 0)
+        say_error("%s: no result of sttp-bench --json, or a damaged one", name);
+    else if (json_number(result, "version", 0) != REPORT_SCHEMA)
+        say_error("%s: its schema has version %g; this sttp-bench reads %d", name,
+                  json_number(result, "version", 0), REPORT_SCHEMA);
+    else if (!has_phases(result))
+        say_error("%s: no phases of a run are in it", name);
+    else
         return result;
-    say_error("%s: no result of sttp-bench --json, version %d", name, REPORT_SCHEMA);
     json_free(result);
     return NULL;
 }
@@ -137,7 +153,7 @@ static bool make_blocks(const json *result, const char *phase, const metric *m, 
         b->mean += b->means[i] / (double)wanted;
     }
     free(values);
-    return b->count >= MIN_BLOCKS && b->mean > 0;
+    return b->count >= MIN_BLOCKS && b->mean > 0 && isfinite(b->mean);
 }
 
 static double draw_mean(const blocks *b, bench_random *random)
@@ -218,9 +234,16 @@ static bool compare_errors(const json *a, const json *b)
     return worse;
 }
 
+static const char *visible(const char *name, char *buffer)
+{
+    say_visible((sttp_slice){name, strlen(name)}, buffer, NAME_SIZE);
+    return buffer;
+}
+
 static void warn_of_options(const json *a, const json *b)
 {
     const json *of_a = json_member(a, "options"), *of_b = json_member(b, "options");
+    char name[NAME_SIZE];
 
     if (of_a == NULL || of_a->kind != JSON_OBJECT)
         return;
@@ -229,7 +252,7 @@ static void warn_of_options(const json *a, const json *b)
         bool same = other && other->kind == option->kind && other->number == option->number &&
                     strcmp(other->text ? other->text : "", option->text ? option->text : "") == 0;
         if (!same && strcmp(option->name, "seed") != 0)
-            printf("note: the runs differ in %s\n", option->name);
+            printf("note: the runs differ in %s\n", visible(option->name, name));
     }
 }
 
@@ -237,6 +260,7 @@ static bool compare_results(const json *a, const json *b)
 {
     const json *phases = json_member(a, "phases");
     bool worse = false;
+    char shown[NAME_SIZE];
 
     warn_of_options(a, b);
     for (const json *phase = phases ? phases->first : NULL; phase; phase = phase->next) {
@@ -244,7 +268,8 @@ static bool compare_results(const json *a, const json *b)
         const char *name = json_text(phase, "name", "");
         if (measured == NULL || measured->number == 0)
             continue;
-        printf("%-20s%12s %12s     change     (99%% of what it could be)\n", name, "A", "B");
+        printf("%-20s%12s %12s     change     (99%% of what it could be)\n", visible(name, shown),
+               "A", "B");
         for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
             worse |= compare_metric(a, b, name, &metrics[i]);
     }

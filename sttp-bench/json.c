@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,11 +147,11 @@ static bool parse_number(struct cursor *c, json *value)
 {
     char *end;
 
-    if (c->at == c->end || strchr("-0123456789", *c->at) == NULL)
-        return false;
+    size_t size = strspn(c->at, "+-.0123456789eE"); /* the text ends with a zero byte */
+
     value->kind = JSON_NUMBER;
     value->number = strtod(c->at, &end);
-    bool good = end > c->at && end <= c->end;
+    bool good = size > 0 && end == c->at + size && isfinite(value->number);
     c->at = end;
     return good;
 }

@@ -217,6 +217,15 @@ static void out_of_memory(struct link *link)
     link_fail(link, FAILURE_CLOSED, STTP_SLICE("out of memory"));
 }
 
+/* False where the connection has ended for want of memory. */
+static bool listen_for(struct link *link, struct event *event)
+{
+    if (event_add(event, NULL) == 0)
+        return true;
+    out_of_memory(link);
+    return false;
+}
+
 static void take_bytes(struct link *link, const char *data, size_t size, bool closed)
 {
     size_t answered = link->count;
@@ -295,7 +304,8 @@ static void connected(struct link *link)
     }
     link->state = LINK_OPEN;
     link->worker->tally->connections++;
-    event_add(&link->readable, NULL);
+    if (!listen_for(link, &link->readable))
+        return;
     if (link->output_size > 0)
         link_flush(link);
     else
@@ -331,7 +341,7 @@ void link_connect(struct link *link)
     link->due = w->now + options_of(link)->connect_timeout;
     event_assign(&link->readable, w->base, link->fd, EV_READ | EV_PERSIST, on_readable, link);
     event_assign(&link->writable, w->base, link->fd, EV_WRITE, on_writable, link);
-    event_add(&link->writable, NULL);
+    listen_for(link, &link->writable);
 }
 
 void link_add(struct link *link, const pending *request)
@@ -368,7 +378,7 @@ void link_flush(struct link *link)
         return;
     }
     worker_remove(link->worker, link);
-    event_add(&link->writable, NULL);
+    listen_for(link, &link->writable);
 }
 
 /* ---- time ---- */

@@ -46,12 +46,14 @@ static uint64_t clock_now(void)
     return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
 }
 
-/* A hundred intervals or more, none shorter than people can see. */
+/* Of a measurement a hundred intervals or more, none shorter than people can see. The phases of the
+ * default run are short. */
 static uint64_t series_width(const load_phase *phase)
 {
-    uint64_t width = phase->source == LOAD_PLAN ? phase->options->duration / 100 : 0;
-    uint64_t tenth = SECOND / 10;
+    uint64_t width = phase->options->duration / 100, tenth = SECOND / 10;
 
+    if (phase->source != LOAD_PLAN)
+        return tenth / 5;
     return width > tenth ? (width + tenth - 1) / tenth * tenth : tenth;
 }
 
@@ -163,6 +165,9 @@ static void watch_threads(struct watch *watch)
         show(watch, now);
         stop_if_hopeless(watch, now);
     }
+    look(watch, clock_now());
+    if (watch->answers == 0 && watch->failures > 0)
+        watch->result->gave_up = true; /* all that there was to ask was asked before that showed */
     live_clear();
 }
 
@@ -249,6 +254,7 @@ bool load_run(const load_phase *phase, bench_phase_result *result)
     }
     result->elapsed = elapsed(&load, last);
     series_finish(&result->series);
+    result->no_memory |= result->series.no_memory;
     sem_destroy(&load.ended);
     free(workers);
     return good && !result->no_memory;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <sttp/base.h>
@@ -47,45 +48,70 @@ static bool complain(const char *name)
     return false;
 }
 
-static bool write_report(const bench_result *result, const char *name, report_function *report)
+enum { OUTPUTS = 3 };
+
+typedef struct output {
+    const char *name; /* NULL: not wanted */
+    report_function *report;
+    FILE *file;
+} output;
+
+/* Before the run, so that nobody waits for results that cannot be written. What a file has stays in
+ * it until there are results. */
+static bool open_outputs(output *outputs)
 {
-    if (name == NULL)
-        return true;
-    if (strcmp(name, "-") == 0) {
-        report(result, stdout);
-        return true;
+    for (size_t i = 0; i < OUTPUTS; i++) {
+        const char *name = outputs[i].name;
+        if (name == NULL)
+            continue;
+        outputs[i].file = strcmp(name, "-") == 0 ? stdout : fopen(name, "ae");
+        if (outputs[i].file == NULL)
+            return complain(name);
     }
-    FILE *out = fopen(name, "we");
-    if (out == NULL)
-        return complain(name);
-    report(result, out);
-    bool failed = ferror(out) != 0;
-    if (fclose(out) != 0 || failed)
-        return complain(name);
     return true;
 }
 
-static bool takes_stdout(const char *name)
+static bool write_output(const bench_result *result, const output *o)
 {
-    return name && strcmp(name, "-") == 0;
+    struct stat status;
+    int fd = fileno(o->file);
+
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && ftruncate(fd, 0) != 0)
+        return complain(o->name);
+    o->report(result, o->file);
+    if (fflush(o->file) != 0 || ferror(o->file) != 0)
+        return complain(o->name);
+    return true;
 }
 
-static bool write_reports(const bench_result *result)
+static bool write_reports(const bench_result *result, const output *outputs)
 {
-    const bench_options *options = result->options;
-    bool elsewhere =
-        takes_stdout(options->json) || takes_stdout(options->csv) || takes_stdout(options->html);
+    FILE *text = stdout;
+    bool good = true;
 
-    report_text(result, elsewhere ? stderr : stdout);
-    bool good = write_report(result, options->json, report_json);
-    good = write_report(result, options->csv, report_csv) && good;
-    return write_report(result, options->html, report_html) && good;
+    for (size_t i = 0; i < OUTPUTS; i++)
+        text = outputs[i].file == stdout ? stderr : text;
+    report_text(result, text);
+    for (size_t i = 0; i < OUTPUTS; i++)
+        good = (outputs[i].file == NULL || write_output(result, &outputs[i])) && good;
+    return good;
+}
+
+static void close_outputs(const output *outputs)
+{
+    for (size_t i = 0; i < OUTPUTS; i++) {
+        if (outputs[i].file != NULL && outputs[i].file != stdout)
+            fclose(outputs[i].file); /* all was flushed */
+    }
 }
 
 static int run(const bench_options *options)
 {
     bench_target target;
     bench_result result = {0};
+    output outputs[OUTPUTS] = {{.name = options->json, .report = report_json},
+                               {.name = options->csv, .report = report_csv},
+                               {.name = options->html, .report = report_html}};
 
     if (!raise_descriptor_limit(options))
         return BENCH_EXIT_USAGE;
@@ -94,18 +120,17 @@ static int run(const bench_options *options)
         return status;
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
-    status = run_bench(options, &target, &result);
+    status = open_outputs(outputs) ? run_bench(options, &target, &result) : BENCH_EXIT_OUTPUT;
     if (status == BENCH_EXIT_OK)
-        status = write_reports(&result) ? result_exit_status(&result) : BENCH_EXIT_OUTPUT;
+        status = write_reports(&result, outputs) ? result_exit_status(&result) : BENCH_EXIT_OUTPUT;
+    close_outputs(outputs);
     run_destroy(&result);
     return status;
 }
 
 static int finish_output(int status)
 {
-    bool failed = ferror(stdout) != 0;
-
-    if (fflush(stdout) == 0 && !failed)
+    if (status == BENCH_EXIT_OUTPUT || (fflush(stdout) == 0 && ferror(stdout) == 0))
         return status;
     complain("the results");
     return BENCH_EXIT_OUTPUT;

@@ -311,6 +311,7 @@ static bool set_option(const struct option_entry *entry, const char *text, bench
 
     if (entry->measures)
         options->script = false;
+    options->seed_given |= value == &options->seed;
     switch (entry->kind) {
     case VALUE_FLAG:
         *(bool *)value = true;
@@ -352,8 +353,15 @@ static bool check_loops(const bench_options *options)
     return true;
 }
 
+static bool takes_stdout(const char *name)
+{
+    return name && strcmp(name, "-") == 0;
+}
+
 static bool check_combination(const bench_options *options)
 {
+    if (takes_stdout(options->json) + takes_stdout(options->csv) + takes_stdout(options->html) > 1)
+        return usage("only one of --json, --csv and --html can go to standard output");
     if (options->unix_path && options->proxy)
         return usage("--unix and --proxy exclude each other");
     if (options->unix_path && strlen(options->unix_path) > STTP_MAX_SOCKET_PATH)
@@ -425,6 +433,8 @@ bench_parsed options_parse(int argc, char **argv, bench_options *options)
     int key;
 
     *options = defaults();
+    options->argument_count = argc;
+    options->arguments = argv;
     make_getopt_tables(letters, names);
     opterr = 0;
     while ((key = getopt_long(argc, argv, letters, names, NULL)) != -1) {

@@ -38,6 +38,7 @@ typedef struct bench_options {
     const char *distribution_text;
     uint64_t size;
     uint64_t seed;
+    bool seed_given;
     bool verify;
     bool check;
     bool keep;
@@ -45,6 +46,9 @@ typedef struct bench_options {
     const char *json, *csv, *html; /* NULL: none */
     bench_slo slo;
     const char *slo_text;
+
+    int argument_count; /* as main has them */
+    char **arguments;
 } bench_options;
 
 typedef enum bench_parsed {

@@ -131,7 +131,8 @@ static void write_tester(const bench_result *result, FILE *out)
             "  \"sending\": {\"sent\": %llu, \"late\": %llu, \"late_by_tester\": %llu, \"unsent\": "
             "%llu},\n",
             (unsigned long long)total->sent, (unsigned long long)total->late,
-            (unsigned long long)total->late_self, (unsigned long long)total->unsent);
+            (unsigned long long)total->late_self,
+            (unsigned long long)total->failures[FAILURE_UNSENT]);
     fprintf(out,
             "  \"tester\": {\"busy_percent\": %.1f, \"bottleneck\": %s, \"connections\": %llu, "
             "\"bytes_sent\": %llu, \"bytes_received\": %llu},\n",
@@ -182,11 +183,12 @@ static void write_point(const bench_phase_result *phase, size_t i, FILE *out)
     double width = (double)phase->series.width / 1e9;
 
     fprintf(out,
-            "{\"phase\": \"%s\", \"at_s\": %.3f, \"width_s\": %.3f, \"answers\": %llu, \"errors\": "
+            "{\"phase\": \"%s\", \"at_s\": %.3f, \"width_s\": %.6f, \"answers\": %llu, \"errors\": "
             "%llu, \"p50_us\": %.3f, \"p90_us\": %.3f, \"p99_us\": %.3f, \"max_us\": %.3f}",
-            phase->name, (double)i * width, width, (unsigned long long)point->answers,
-            (unsigned long long)point->errors, microseconds(point->p50), microseconds(point->p90),
-            microseconds(point->p99), microseconds(point->max));
+            phase->name, (double)i * width, result_interval(phase, i),
+            (unsigned long long)point->answers, (unsigned long long)point->errors,
+            microseconds(point->p50), microseconds(point->p90), microseconds(point->p99),
+            microseconds(point->max));
 }
 
 static void write_series(const bench_result *result, FILE *out)
@@ -237,10 +239,11 @@ void report_csv(const bench_result *result, FILE *out)
         double width = (double)series->width / 1e9;
         for (size_t i = 0; i < series->first_open; i++) {
             const series_point *point = &series->points[i];
-            fprintf(out, "%s,%.3f,%.3f,%llu,%llu,%.3f,%.3f,%.3f,%.3f\n", result->phases[p].name,
-                    (double)i * width, width, (unsigned long long)point->answers,
-                    (unsigned long long)point->errors, microseconds(point->p50),
-                    microseconds(point->p90), microseconds(point->p99), microseconds(point->max));
+            fprintf(out, "%s,%.3f,%.6f,%llu,%llu,%.3f,%.3f,%.3f,%.3f\n", result->phases[p].name,
+                    (double)i * width, result_interval(&result->phases[p], i),
+                    (unsigned long long)point->answers, (unsigned long long)point->errors,
+                    microseconds(point->p50), microseconds(point->p90), microseconds(point->p99),
+                    microseconds(point->max));
         }
     }
 }

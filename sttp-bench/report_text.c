@@ -107,13 +107,13 @@ static void print_open_loop(const bench_result *result, FILE *out)
         "by the tester itself), %llu never sent\n",
         result->options->rate, result_rate(result), (unsigned long long)total->late,
         (unsigned long long)total->sent, (unsigned long long)total->late_self,
-        (unsigned long long)total->unsent);
+        (unsigned long long)total->failures[FAILURE_UNSENT]);
     if (result_bottleneck(result, why))
         fprintf(out,
                 "THE TESTER WAS THE BOTTLENECK: %s. These figures are its own; use more "
                 "threads, another machine or a lower rate.\n",
                 why);
-    else if (total->unsent > 0 || total->late * 100 > total->sent)
+    else if (total->failures[FAILURE_UNSENT] > 0 || total->late * 100 > total->sent)
         fputs("the server did not keep up, or there are too few connections for this rate\n", out);
 }
 
@@ -141,15 +141,9 @@ static void print_verdicts(const bench_result *result, FILE *out)
                 (unsigned long long)result->violations, result->violation);
     for (size_t i = 0; i < result->options->slo.count; i++) {
         const slo_term *term = &result->options->slo.terms[i];
-        double found = result_slo_value(result, term);
-        if (term->kind == SLO_ERRORS)
-            snprintf(value, sizeof value, "%.3g%%", found);
-        else if (term->kind == SLO_RATE)
-            snprintf(value, sizeof value, "%.0f/s", found);
-        else
-            live_time(found, value);
         fprintf(out, "slo %-20s %s: %s\n", term->text,
-                result_slo_holds(result, term) ? "holds" : "MISSED", value);
+                result_slo_holds(result, term) ? "holds" : "MISSED",
+                result_slo_text(result, term, value));
     }
     if (result->cleanup_failures > 0)
         fprintf(out, "clean-up: %llu deletes failed; texts may be left below /sttp-bench/\n",

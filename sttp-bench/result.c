@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "live.h"
+
 const bench_exit_text bench_exit_texts[] = {
     {BENCH_EXIT_OUTPUT, "the results could not be written, or this machine failed"},
     {BENCH_EXIT_USAGE, "a mistake in the options"},
@@ -19,9 +21,9 @@ const bench_exit_text bench_exit_texts[] = {
 const char *failure_name(failure_kind kind)
 {
     static const char *const names[FAILURE_KINDS] = {
-        "connect",      "reset",         "closed",      "timeout",     "protocol",
-        "wrong answer", "wrong content", "refused 300", "refused 310", "refused 400",
-        "refused 410",  "refused 500",   "refused 510"};
+        "connect",     "reset",        "closed",        "timeout",     "not sent",
+        "protocol",    "wrong answer", "wrong content", "refused 300", "refused 310",
+        "refused 400", "refused 410",  "refused 500",   "refused 510"};
 
     return names[kind];
 }
@@ -34,7 +36,6 @@ void tally_merge(bench_tally *to, const bench_tally *from)
     to->sent += from->sent;
     to->late += from->late;
     to->late_self += from->late_self;
-    to->unsent += from->unsent;
     to->connections += from->connections;
     to->bytes_sent += from->bytes_sent;
     to->bytes_received += from->bytes_received;
@@ -78,6 +79,15 @@ bool result_total(bench_result *result)
     for (int action = 0; action < PLAN_ACTIONS; action++)
         histogram_merge(result->latency, &result->total->response[action]);
     return true;
+}
+
+double result_interval(const bench_phase_result *phase, size_t i)
+{
+    uint64_t width = phase->series.width, begin = i * width;
+
+    if (phase->elapsed > begin && phase->elapsed < begin + width)
+        width = phase->elapsed - begin;
+    return (double)width / 1e9;
 }
 
 double result_rate(const bench_result *result)
@@ -151,6 +161,19 @@ bool result_slo_holds(const bench_result *result, const slo_term *term)
     if (result->latency->count == 0)
         return false;
     return term->below ? value < term->limit : value > term->limit;
+}
+
+const char *result_slo_text(const bench_result *result, const slo_term *term, char *text)
+{
+    double value = result_slo_value(result, term);
+
+    if (term->kind == SLO_ERRORS)
+        snprintf(text, 32, "%.3g%%", value);
+    else if (term->kind == SLO_RATE)
+        snprintf(text, 32, "%.0f/s", value);
+    else
+        live_time(value, text);
+    return text;
 }
 
 static bool misses_slo(const bench_result *result)

@@ -31,6 +31,7 @@ typedef enum failure_kind {
     FAILURE_RESET,
     FAILURE_CLOSED,
     FAILURE_TIMEOUT,
+    FAILURE_UNSENT,        /* open loop: due, and no connection was free until the end */
     FAILURE_PROTOCOL,      /* what came is no STTP answer */
     FAILURE_WRONG_ANSWER,  /* it speaks of something else than was asked */
     FAILURE_WRONG_CONTENT, /* --verify: the text is not one that belongs there */
@@ -55,7 +56,6 @@ typedef struct bench_tally {
     uint64_t sent;                            /* in the measured time, like all that follows */
     uint64_t late;                            /* of them: over a millisecond after they were due */
     uint64_t late_self;                       /* of these: though a connection was free */
-    uint64_t unsent;                          /* due and never sent */
     uint64_t connections;                     /* that were opened; all the time */
     uint64_t failures[FAILURE_KINDS];         /* all the time */
     char samples[FAILURE_KINDS][SAMPLE_SIZE]; /* the first of each kind, visible characters */
@@ -100,6 +100,9 @@ typedef struct bench_result {
 /* Fills `total`, `latency`, `elapsed` from the phases; false where memory is out. */
 bool result_total(bench_result *result);
 
+/* Seconds that interval `i` of the series lasted: the last one ends with the phase. */
+double result_interval(const bench_phase_result *phase, size_t i);
+
 /* Good answers a second. */
 double result_rate(const bench_result *result);
 
@@ -116,6 +119,9 @@ double result_busy_percent(const bench_result *result);
 /* What a term is about, in its unit, and whether it holds. */
 double result_slo_value(const bench_result *result, const slo_term *term);
 bool result_slo_holds(const bench_result *result, const slo_term *term);
+
+/* The value for people; `text` has 32 bytes. */
+const char *result_slo_text(const bench_result *result, const slo_term *term, char *text);
 
 int result_exit_status(const bench_result *result);
 

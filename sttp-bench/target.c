@@ -97,7 +97,9 @@ static int find_unix(const bench_options *options, bench_target *target)
     memcpy(address.sun_path, options->unix_path, strlen(options->unix_path));
     memcpy(&target->address, &address, sizeof address);
     target->size = sizeof address;
-    snprintf(target->name, sizeof target->name, "unix:%s", options->unix_path);
+    memcpy(target->name, "unix:", 6);
+    say_visible((sttp_slice){options->unix_path, strlen(options->unix_path)}, target->name + 5,
+                sizeof target->name - 5);
     int error = try_connecting(target, options->connect_timeout);
     return error == 0 ? BENCH_EXIT_OK : cannot_connect(target, error);
 }

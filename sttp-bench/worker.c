@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,11 +28,22 @@ void worker_tick_clock(worker *w)
     w->now = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+/* What an open loop has due at the end, and no connection is free for, may be sent a little later.
+ */
+static bool is_time_over(const worker *w)
+{
+    uint64_t end = w->load->end;
+
+    if (w->now < end)
+        return false;
+    return !is_open_loop(w) || w->next_due >= end || w->now - end >= GRACE;
+}
+
 bool worker_exhausted(const worker *w)
 {
     const struct load *load = w->load;
 
-    return w->now >= load->end || atomic_load_explicit(&load->stop, memory_order_relaxed) ||
+    return is_time_over(w) || atomic_load_explicit(&load->stop, memory_order_relaxed) ||
            (load->count != NEVER &&
             atomic_load_explicit(&load->issued, memory_order_relaxed) >= load->count);
 }
@@ -128,11 +138,9 @@ void worker_count_failure(worker *w, failure_kind kind, sttp_slice sample)
 /* Nanoseconds that this thread has run, or waited for a processor. */
 static uint64_t busy_time(void)
 {
-    char path[64];
     char line[128] = "", *rest;
+    FILE *file = fopen("/proc/thread-self/schedstat", "re");
 
-    snprintf(path, sizeof path, "/proc/self/task/%ld/schedstat", (long)syscall(SYS_gettid));
-    FILE *file = fopen(path, "re");
     if (file == NULL)
         return 0;
     if (fgets(line, sizeof line, file) == NULL)
@@ -225,9 +233,10 @@ static void set_alarm(worker *w)
 
 static void leave_if_done(worker *w)
 {
+    if (w->no_memory)
+        atomic_store(&w->load->stop, true); /* of all threads: the run has failed */
     bool stopped = atomic_load_explicit(&w->load->stop, memory_order_relaxed);
-
-    if (stopped || w->no_memory || (w->pending == 0 && worker_exhausted(w)))
+    if (stopped || (w->pending == 0 && worker_exhausted(w)))
         event_base_loopbreak(w->base);
 }
 
@@ -276,12 +285,23 @@ static void on_tick(evutil_socket_t fd, short events, void *argument)
     worker_pump(w);
 }
 
+/* What was due in the measured time and not sent has failed: to leave it out would leave out those
+ * who waited longest. */
+static void count_unsent(worker *w)
+{
+    const sttp_slice sample = STTP_SLICE("due, and no connection was free until the end");
+    uint64_t end = w->load->end < w->now ? w->load->end : w->now;
+    uint64_t from = w->next_due > w->load->measure_from ? w->next_due : w->load->measure_from;
+
+    if (!is_open_loop(w) || w->load->count != NEVER || from >= end)
+        return;
+    say_visible(sample, w->tally->samples[FAILURE_UNSENT], SAMPLE_SIZE);
+    w->tally->failures[FAILURE_UNSENT] = (uint64_t)((double)(end - from) / w->gap) + 1;
+}
+
 static void finish(worker *w)
 {
-    uint64_t end = w->load->end < w->now ? w->load->end : w->now;
-
-    if (is_open_loop(w) && w->load->count == NEVER && w->next_due < end)
-        w->tally->unsent = (uint64_t)((double)(end - w->next_due) / w->gap) + 1;
+    count_unsent(w);
     for (size_t i = 0; i < w->link_count; i++)
         link_forget(&w->links[i]);
     if (w->measuring)
@@ -296,9 +316,10 @@ void *worker_main(void *argument)
     struct timeval tick = {.tv_usec = TICK};
 
     worker_tick_clock(w);
-    event_add(&w->tick, &tick);
+    w->no_memory = event_add(&w->tick, &tick) != 0;
     on_tick(-1, 0, w);
-    event_base_loop(w->base, 0);
+    if (!w->no_memory)
+        event_base_loop(w->base, 0);
     worker_tick_clock(w);
     finish(w);
     atomic_fetch_add(&w->load->finished, 1);
@@ -339,12 +360,12 @@ static bool make_links(worker *w)
     w->dirty = calloc(count, sizeof(struct link *));
     if (w->links == NULL || w->dirty == NULL)
         return false;
-    for (; w->link_count < count; w->link_count++) {
-        struct link *link = &w->links[w->link_count];
-        if (!link_init(link, w))
+    while (w->link_count < count) {
+        size_t i = w->link_count++; /* what fails half-way is destroyed, too */
+        if (!link_init(&w->links[i], w))
             return false;
-        link->state = LINK_WAITING;
-        link->due = w->load->begin + ramp * w->link_count / count;
+        w->links[i].state = LINK_WAITING;
+        w->links[i].due = w->load->begin + ramp * i / count;
     }
     return true;
 }

@@ -15,10 +15,11 @@
 #include "load.h"
 
 enum {
-    REQUEST_ROOM = 768,      /* bytes: the longest request that is made, a proxy's URL included */
-    INPUT_SIZE = 256 * 1024, /* bytes read at once */
-    TICK = 20 * 1000,        /* microseconds */
-    LATE = 1000 * 1000,      /* nanoseconds after which a request counts as sent late */
+    REQUEST_ROOM = 768,        /* bytes: the longest request that is made, a proxy's URL included */
+    INPUT_SIZE = 256 * 1024,   /* bytes read at once */
+    TICK = 20 * 1000,          /* microseconds */
+    LATE = 1000 * 1000,        /* nanoseconds after which a request counts as sent late */
+    GRACE = 100 * 1000 * 1000, /* nanoseconds after the end in which an open loop catches up */
     RETRY_AFTER = 100 * 1000 * 1000 /* nanoseconds between two attempts of a link to connect */
 };
 

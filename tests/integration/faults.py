@@ -20,19 +20,21 @@ EVER = 2**63
 
 
 class Faults:
-    """The table of one server's faults. It is there before the server, and outlives it."""
+    """The table of one program's faults. It is there before the program, and outlives it."""
 
     PROGRAM = BIN.parent / "tests" / "sttpd-faults"
+    BENCH = BIN.parent / "tests" / "sttp-bench-faults"
     _HEADER = 16
     _SLOT = struct.Struct("32s6Q")
     _FIELDS = ("calls", "first", "times", "error", "after", "delay")
 
-    def __init__(self):
+    def __init__(self, program=PROGRAM):
+        self.program = program
         handle, self.path = tempfile.mkstemp(prefix="sttp-test-faults-")
         os.chmod(self.path, 0o666)
         self.env = {"STTP_FAULTS": self.path}
         # The program itself knows its slots.
-        subprocess.run([self.PROGRAM, "--version"], env={**os.environ, **self.env}, check=True,
+        subprocess.run([self.program, "--version"], env={**os.environ, **self.env}, check=True,
                        stdout=subprocess.DEVNULL)
         with open(handle, "r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)

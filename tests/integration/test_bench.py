@@ -157,6 +157,7 @@ class Mistakes(unittest.TestCase):
                 (["--slo", "p99<fast"], "p99<2ms"),
                 (["--unix", "/x" * 100], "at most 107 bytes"),
                 (["--proxy", "nowhere"], "HOST:PORT"),
+                (["--json", "-", "--csv", "-"], "only one of"),
                 (["sttp://localhost/"], "--address"),
                 (["--verify=yes"], "takes no value")):
             with self.subTest(arguments=arguments):
@@ -175,12 +176,6 @@ class Mistakes(unittest.TestCase):
         for status in range(8):
             self.assertRegex(done.out, rf"(?m)^ +{status}  ")
             self.assertIn(f"*{status}*", manual)
-
-    def test_output_that_cannot_be_written(self):
-        with Server("--durability", "none") as server:
-            done = bench("--requests", 10, "--json", "/nowhere/x.json", port=server.port)
-        self.assertEqual(done.status, support.OUTPUT)
-        self.assertIn("/nowhere/x.json", done.err)
 
 
 class LiveLine(BenchTest):

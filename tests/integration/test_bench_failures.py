@@ -1,14 +1,19 @@
 """sttp-bench against nothing, against what is not STTP, against servers that die."""
 
+import errno
+import os
 import pathlib
+import random
 import signal
 import subprocess
 import tempfile
+import threading
 import unittest
 
 import bench_support as support
 from bench_support import BENCH, FakeServer, bench, bench_json, failures, first_failure
-from harness import Server, free_port, wait_until
+from faults import Faults
+from harness import FULL, SANITIZER_REPORT, SEED, Server, free_port, wait_until
 
 
 class BadServers(unittest.TestCase):
@@ -59,6 +64,59 @@ class BadServers(unittest.TestCase):
         self.assertEqual(status, support.NO_SERVER)
         self.assertLessEqual(set(failures(result)), {"closed", "reset"})
 
+    def test_lines_without_an_end(self):
+        def pour(connection):
+            connection.recv(4096)
+            while True:
+                connection.sendall(b"200 /" + b"x" * 65536)
+
+        with FakeServer(pour) as server:
+            status, result = bench_json("-c", 3, port=server.port)
+        self.assertEqual((status, result["answers"]), (support.NO_SERVER, 0))
+        self.assertLessEqual(set(failures(result)), {"protocol", "reset"})
+
+    def test_garbage(self):
+        chance = random.Random(SEED)
+        print(f"STTP_SEED={SEED}")
+
+        def babble(connection):
+            connection.recv(4096)
+            connection.sendall(chance.randbytes(5000))
+            connection.recv(4096)
+
+        with FakeServer(babble) as server:
+            status, result = bench_json("-c", 3, "--timeout", "500ms", port=server.port)
+        self.assertEqual((status, result["answers"]), (support.NO_SERVER, 0))
+
+    def test_an_answer_in_single_bytes_ends_by_the_deadline(self):
+        stop = threading.Event()
+
+        def trickle(connection):
+            connection.recv(4096)
+            while not stop.wait(0.05):
+                connection.sendall(b"2")
+
+        with FakeServer(trickle) as server:
+            status, result = bench_json("-c", 2, "--timeout", "400ms", port=server.port)
+            stop.set()
+        self.assertEqual((status, set(failures(result)) - {"protocol"}),
+                         (support.NO_SERVER, {"timeout"}))
+
+    def test_a_server_that_takes_nothing_ends_by_the_deadline(self):
+        stop = threading.Event()
+        with FakeServer(lambda connection: stop.wait(support.DEADLINE)) as server:
+            status, result = bench_json("-c", 2, "--timeout", "400ms", "--pipeline", 1000,
+                                        port=server.port)
+            stop.set()
+        self.assertEqual((status, set(failures(result))), (support.NO_SERVER, {"timeout"}))
+
+    def test_too_few_descriptors_are_told_at_once(self):
+        done = subprocess.run(["prlimit", "--nofile=20", BENCH, "-c", "100"], check=False,
+                              capture_output=True, text=True, timeout=support.DEADLINE)
+        self.assertEqual((done.returncode, done.stdout), (support.USAGE, ""))
+        self.assertIn("100 connections need", done.stderr)
+        self.assertIn("ulimit -n", done.stderr)
+
     def test_server_that_dies_in_mid_run(self):
         with tempfile.TemporaryDirectory() as directory, Server("--durability", "none") as server:
             output = pathlib.Path(directory) / "r.csv"
@@ -84,6 +142,42 @@ class BadServers(unittest.TestCase):
             out, _ = process.communicate(timeout=support.DEADLINE)
         self.assertEqual(process.returncode, support.OK, out)
         self.assertIn("interrupted", out)
+
+
+class Memory(unittest.TestCase):
+    """Each allocation fails once: it is told, with status 1, and nothing is left allocated."""
+
+    RUN = ("--requests", 60, "-c", 4, "--threads", 2, "--pipeline", 2, "--keys", 5,
+           "--mix", "show=2,update=1,create=1,delete=1", "--verify")
+
+    def run_bench(self, faults, server, *arguments):
+        done = subprocess.run([faults.program, "-p", str(server.port), *map(str, arguments)],
+                              env={**os.environ, **faults.env}, capture_output=True, text=True,
+                              timeout=support.DEADLINE, check=False)
+        self.assertIsNone(SANITIZER_REPORT.search(done.stderr), done.stderr)
+        return done
+
+    def test_every_allocation_of_a_run(self):
+        with tempfile.TemporaryDirectory() as directory, Server("--durability", "none") as server, \
+                Faults(Faults.BENCH) as faults:
+            arguments = (*self.RUN, "--html", f"{directory}/h", "--json", f"{directory}/j")
+            faults.count_from_zero("allocation")
+            self.assertEqual(self.run_bench(faults, server, *arguments).returncode, support.OK)
+            self.every_one(faults, server, arguments, faults.calls("allocation"))
+
+    def every_one(self, faults, server, arguments, count):
+        told = 0
+        step = 1 if FULL else 5
+        for number in range(1 + SEED % step, count + 1, step):
+            with self.subTest(allocation=number), \
+                    faults.armed("allocation", errno.ENOMEM, first=number):
+                done = self.run_bench(faults, server, *arguments)
+                self.assertEqual(faults.outstanding, 0)
+                self.assertIn(done.returncode, (support.OK, support.OUTPUT), done.stderr)
+                if done.returncode == support.OUTPUT:
+                    self.assertIn("memory", done.stderr)
+                    told += 1
+        self.assertGreater(told, 20 // step)
 
 
 if __name__ == "__main__":
