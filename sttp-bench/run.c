@@ -29,17 +29,27 @@ static load_phase phase_of(run *r, const char *name, load_source source, uint64_
                         .names = r->names};
 }
 
+static void free_phase(bench_phase_result *phase)
+{
+    free(phase->tally);
+    series_destroy(&phase->series);
+}
+
 /* False where the run is over: for want of memory, or because nobody answers or nobody waits. */
 static bool run_phase(run *r, const load_phase *phase, bool *failed)
 {
     bench_phase_result *result = &r->result->phases[r->result->phase_count++];
 
     *failed = !load_run(phase, result);
-    if (*failed)
+    if (*failed) {
         say_error("%s: out of memory or threads", phase->name);
+        free_phase(result);
+        r->result->phase_count--;
+        return false;
+    }
     r->result->gave_up |= result->gave_up;
     r->result->interrupted |= result->interrupted;
-    return !*failed && !result->gave_up && !result->interrupted;
+    return !result->gave_up && !result->interrupted;
 }
 
 static bool run_script(run *r)
@@ -154,10 +164,8 @@ int run_bench(const bench_options *options, const bench_target *target, bench_re
 
 void run_destroy(bench_result *result)
 {
-    for (size_t i = 0; i < result->phase_count; i++) {
-        free(result->phases[i].tally);
-        series_destroy(&result->phases[i].series);
-    }
+    for (size_t i = 0; i < result->phase_count; i++)
+        free_phase(&result->phases[i]);
     free(result->total);
     free(result->latency);
 }
