@@ -115,36 +115,55 @@ static bool is_pardoned(worker *w, const pending *request, const sttp_response *
     return true;
 }
 
+static void note(worker *w, const pending *request, uint64_t nonce, uint64_t answered, bool write)
+{
+    if (w->load->phase->history)
+        history_add(&w->history, (history_step){.key = request->key,
+                                                .nonce = nonce,
+                                                .invoked = request->sent,
+                                                .answered = answered,
+                                                .write = write});
+}
+
+/* For --check: the nonce of what a change writes. */
+static uint64_t written_nonce(const pending *request)
+{
+    return request->action == STTP_ACTION_DELETE ? HISTORY_DELETED : request->nonce;
+}
+
 /* --verify. The text must be one that was made for this path in this run; that of an UPDATE the
  * very one that was sent. */
 static bool has_right_contents(worker *w, const pending *request, const sttp_response *response)
 {
     const bench_options *options = w->load->phase->options;
     bool update = request->action == STTP_ACTION_UPDATE;
-    uint64_t nonce = 0;
+    uint64_t nonce = written_nonce(request);
 
-    if (!options->verify || (!update && request->action != STTP_ACTION_SHOW))
+    if (!options->verify || request->action == STTP_ACTION_LIST)
         return true;
-    if (!content_read(options->seed, request->key, options->size, response->contents, &nonce) ||
-        (update && nonce != request->nonce))
+    if (update || request->action == STTP_ACTION_SHOW) {
+        if (!content_read(options->seed, request->key, options->size, response->contents, &nonce) ||
+            (update && nonce != request->nonce))
+            return false;
+    }
+    note(w, request, nonce, w->now, request->action != STTP_ACTION_SHOW);
+    return true;
+}
+
+/* --check asks for texts that others delete meanwhile. That one is missing is then an answer. */
+static bool is_missing_text(worker *w, const pending *request, const sttp_response *response)
+{
+    if (!w->load->phase->history || !(request->key & CONTENT_FRESH) ||
+        response->code != STTP_CODE_NOT_FOUND || request->action == STTP_ACTION_DELETE)
         return false;
-    if (w->load->phase->history)
-        history_add(&w->history, (history_step){.key = request->key,
-                                                .nonce = nonce,
-                                                .invoked = request->sent,
-                                                .answered = w->now,
-                                                .write = update});
+    note(w, request, HISTORY_DELETED, w->now, false);
     return true;
 }
 
 void answer_missing(worker *w, const pending *request)
 {
-    if (w->load->phase->history && request->action == STTP_ACTION_UPDATE)
-        history_add(&w->history, (history_step){.key = request->key,
-                                                .nonce = request->nonce,
-                                                .invoked = request->sent,
-                                                .answered = UINT64_MAX,
-                                                .write = true});
+    if (request->action != STTP_ACTION_SHOW && request->action != STTP_ACTION_LIST)
+        note(w, request, written_nonce(request), UINT64_MAX, true);
 }
 
 bool answer_take(worker *w, const pending *request, const sttp_response *response)
@@ -152,6 +171,10 @@ bool answer_take(worker *w, const pending *request, const sttp_response *respons
     if (!names_the_path(w, request, response)) {
         fail(w, request, response, FAILURE_WRONG_ANSWER);
         return false;
+    }
+    if (is_missing_text(w, request, response)) {
+        worker_count_answer(w, request);
+        return true;
     }
     if (response->code != success_of(request->action) && !is_pardoned(w, request, response)) {
         failure_kind kind = refusal_of(response->code);

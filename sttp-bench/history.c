@@ -91,21 +91,29 @@ static bool object(verdict *v, const char *what, uint64_t from, uint64_t to)
 static bool make_zone(const history_step *steps, size_t count, bool is_initial, verdict *v, zone *z)
 {
     bool written = steps[0].write || is_initial;
+    bool deleted = steps[0].nonce == HISTORY_DELETED;
     uint64_t write_begin = is_initial ? 0 : steps[0].invoked;
     uint64_t answered = is_initial ? 0 : UINT64_MAX;
     uint64_t invoked = write_begin;
 
     if (!written)
-        return object(v, "a text was shown that nobody wrote", steps[0].invoked, steps[0].answered);
+        return object(v,
+                      deleted ? "a text was missing that nobody deleted"
+                              : "a text was shown that nobody wrote",
+                      steps[0].invoked, steps[0].answered);
     for (size_t i = 0; i < count; i++) {
         if (steps[i].answered < write_begin)
-            return object(v, "a text was shown before it was written", steps[i].answered,
-                          write_begin);
+            return object(v,
+                          deleted ? "a text was missing before it was deleted"
+                                  : "a text was shown before it was written",
+                          steps[i].answered, write_begin);
         if (steps[i].answered < answered)
             answered = steps[i].answered;
         if (steps[i].invoked > invoked)
             invoked = steps[i].invoked;
     }
+    if (deleted)
+        invoked = UINT64_MAX; /* from then on for ever */
     z->forward = answered < invoked;
     z->from = z->forward ? answered : invoked;
     z->to = z->forward ? invoked : answered;

@@ -6,8 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A SHOW that was answered, or an UPDATE. Every text is written once only, so its nonce names the
- * write. Times are of one clock. */
+/* The nonce that stands for no text. A key is deleted once at most, and never created again, so it
+ * is that of one write, too: the DELETE. Who finds no text has read it. */
+#define HISTORY_DELETED UINT64_MAX
+
+/* A SHOW that was answered, or a CREATE, UPDATE or DELETE. Every text is written once only, so its
+ * nonce names the write. Times are of one clock. */
 typedef struct history_step {
     uint64_t key;
     uint64_t nonce;

@@ -34,6 +34,20 @@ static void choose_delete(worker *w, pending *request)
         request->key = w->created.keys[w->created.first++];
 }
 
+/* --check: one of the texts that this thread has created lately, or has deleted a moment ago. */
+static bool choose_created(worker *w, pending *request)
+{
+    enum { LATELY = 4 };
+    const key_list *created = &w->created;
+    size_t from = created->first > LATELY ? created->first - LATELY : 0;
+    size_t to = created->count - from > 4 * LATELY ? from + 4 * LATELY : created->count;
+
+    if (!w->load->phase->history || from == to || random_below(&w->random, 2) == 0)
+        return false;
+    request->key = created->keys[from + random_below(&w->random, to - from)];
+    return true;
+}
+
 static void choose_from_plan(worker *w, pending *request)
 {
     const bench_options *options = w->load->phase->options;
@@ -45,7 +59,7 @@ static void choose_from_plan(worker *w, pending *request)
         choose_delete(w, request);
     else if (request->action == STTP_ACTION_LIST)
         request->key = CONTENT_DIRECTORY;
-    else
+    else if (!choose_created(w, request))
         request->key = distribution_draw(&options->distribution, &w->random);
     if (request->action == STTP_ACTION_UPDATE)
         request->nonce = new_nonce(w);

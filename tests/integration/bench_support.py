@@ -110,7 +110,7 @@ class Texts:
             if action == b"DELETE":
                 self.texts.pop(path, None)
                 return b"600 " + path + b" DELETED\n"
-            if action == b"UPDATE":
+            if action == b"UPDATE" and path in self.texts:
                 self.texts[path] = text
             if path not in self.texts:
                 return b"400 " + path + b" NOT FOUND\n"

@@ -111,7 +111,7 @@ class Measurement(BenchTest):
 
     def test_check_finds_sttpd_linearizable(self):
         status, result = self.measure("--requests", 3000, "-c", 20, "--keys", 3, "--mix",
-                                      "show=1,update=1", "--check")
+                                      "show=5,update=3,create=1,delete=1", "--check")
         self.assertEqual((status, result["check"]["violations"]), (support.OK, 0))
         self.assertEqual(result["check"]["requests"], 3000)
 

@@ -75,6 +75,21 @@ START_TEST(histories_that_do_not_fit)
 }
 END_TEST
 
+START_TEST(deleted_texts)
+{
+    const uint64_t gone = HISTORY_DELETED;
+
+    ck_assert(FITS(step(true, 1, 1, 2), step(true, gone, 3, 4), step(false, gone, 5, 6)));
+    ck_assert(FITS(step(true, gone, 1, 9), step(false, gone, 2, 3), step(true, 1, 1, 9)));
+    ck_assert(FITS(step(true, gone, 1, UNANSWERED), step(false, INITIAL, 5, 6)));
+    ck_assert(!FITS(step(true, gone, 1, 2), step(false, INITIAL, 3, 4)));  /* still shown */
+    ck_assert(!FITS(step(true, gone, 1, 2), step(true, 1, 3, 4)));         /* changed later */
+    ck_assert(!FITS(step(false, gone, 1, 2), step(true, gone, 3, 4)));     /* missing before */
+    ck_assert(!FITS(step(false, gone, 1, 2), step(false, INITIAL, 1, 2))); /* nobody did it */
+    ck_assert(!FITS(step(true, gone, 1, 9), step(false, gone, 2, 3), step(false, INITIAL, 4, 5)));
+}
+END_TEST
+
 START_TEST(keys_are_apart)
 {
     history_step one = step(true, 1, 1, 2), stale = step(false, INITIAL, 3, 4);
@@ -102,7 +117,8 @@ static bool search(const history_step *steps, size_t count, unsigned done, uint6
         return true;
     for (size_t i = 0; i < count; i++) {
         if (done & 1u << i || steps[i].invoked > first_answer ||
-            (!steps[i].write && steps[i].nonce != holds))
+            (!steps[i].write && steps[i].nonce != holds) ||
+            (holds == HISTORY_DELETED && steps[i].nonce != holds)) /* nothing comes after it */
             continue;
         if (search(steps, count, done | 1u << i, steps[i].nonce))
             return true;
@@ -121,6 +137,7 @@ START_TEST(the_verdict_is_that_of_a_search_through_all_orders)
         history_step steps[STEPS];
         size_t count = 2 + random_below(&random, STEPS - 1);
         uint64_t written = 0;
+        bool deleted = false;
         for (size_t i = 0; i < count; i++) {
             bool write = random_below(&random, 2);
             uint64_t begin = 1 + random_below(&random, 12);
@@ -128,6 +145,10 @@ START_TEST(the_verdict_is_that_of_a_search_through_all_orders)
             if (write && random_below(&random, 6) == 0)
                 end = UNANSWERED;
             uint64_t nonce = write ? ++written : random_below(&random, 4);
+            if (random_below(&random, 5) == 0 && !(write && deleted)) {
+                nonce = HISTORY_DELETED; /* once only */
+                deleted |= write;
+            }
             steps[i] =
                 step(write, nonce == 0 ? INITIAL : nonce, 2 * begin, end < 0 ? end : 2 * end + 1);
         }
@@ -194,6 +215,7 @@ int main(void)
 
     tcase_add_test(tests, histories_that_fit);
     tcase_add_test(tests, histories_that_do_not_fit);
+    tcase_add_test(tests, deleted_texts);
     tcase_add_test(tests, keys_are_apart);
     tcase_add_test(tests, the_verdict_is_that_of_a_search_through_all_orders);
     tcase_add_test(tests, slo_terms);

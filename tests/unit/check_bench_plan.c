@@ -158,6 +158,10 @@ START_TEST(names)
 
     content_path(&script, 0, path);
     ck_assert_str_eq(path, "/snippets/snippet_1.txt");
+    content_path(&(bench_names){.seed = 0}, 0, path);
+    ck_assert_str_eq(path, "/sttp-bench/0/key_0.txt");
+    content_path(&(bench_names){.seed = 0x10a}, CONTENT_DIRECTORY, path);
+    ck_assert_str_eq(path, "/sttp-bench/10a/");
     content_path(&own, 12, path);
     ck_assert_str_eq(path, "/sttp-bench/ffffffffffffffff/key_12.txt");
     size_t size = content_path(&own, content_fresh_key(1023, 9999999999), path);
