@@ -156,7 +156,11 @@ int run_bench(const bench_options *options, const bench_target *target, bench_re
     snprintf(result->server, sizeof result->server, "%s", target->name);
     strftime(result->started, sizeof result->started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     bool good = options->script ? run_script(&r) : run_measurement(&r);
-    good = good && check_history(&r) && result_total(result);
+    good = good && check_history(&r);
+    if (good && !result_total(result)) {
+        say_error("out of memory");
+        good = false;
+    }
     key_list_destroy(&r.created);
     history_destroy(&r.history);
     return good ? BENCH_EXIT_OK : BENCH_EXIT_OUTPUT;
