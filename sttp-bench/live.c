@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BAR = 20 };
+enum { BAR = 10 };
 
 const char *live_time(double nanoseconds, char *buffer)
 {
@@ -18,7 +18,7 @@ const char *live_time(double nanoseconds, char *buffer)
 }
 
 void live_show(const char *phase, double done, const series_point *newest, uint64_t width,
-               uint64_t answers, uint64_t errors)
+               uint64_t errors)
 {
     char bar[BAR * 3 + 1] = "";
     char p50[32], p99[32];
@@ -28,12 +28,12 @@ void live_show(const char *phase, double done, const series_point *newest, uint6
         return;
     for (int i = 0; i < BAR; i++)
         strcat(bar, i < full ? "█" : "░");
-    fprintf(stderr, "\r\033[K%-8s %s %3.0f%%  ", phase, bar, done * 100);
+    /* On a narrow terminal the line is cut off, not continued in the next one. */
+    fprintf(stderr, "\r\033[K\033[?7l%-9s %s %3.0f%%  ", phase, bar, done * 100);
     if (newest)
         fprintf(stderr, "%.0f/s  p50 %s  p99 %s  ", (double)newest->answers / ((double)width / 1e9),
                 live_time((double)newest->p50, p50), live_time((double)newest->p99, p99));
-    fprintf(stderr, "%llu answers  %llu errors", (unsigned long long)answers,
-            (unsigned long long)errors);
+    fprintf(stderr, "%llu errors\033[?7h", (unsigned long long)errors);
     fflush(stderr);
 }
 

@@ -6,7 +6,7 @@
 
 /* `done` from 0 to 1; `newest` is NULL where no interval is over yet. */
 void live_show(const char *phase, double done, const series_point *newest, uint64_t width,
-               uint64_t answers, uint64_t errors);
+               uint64_t errors);
 
 /* Takes the line away. */
 void live_clear(void);

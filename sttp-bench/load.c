@@ -129,7 +129,7 @@ static void show(const struct watch *watch, uint64_t now)
     bool any = series_latest(watch->load->series, &point);
 
     live_show(watch->load->phase->name, share_done(watch, now), any ? &point : NULL,
-              watch->load->series->width, watch->answers, watch->failures);
+              watch->load->series->width, watch->failures);
 }
 
 static void stop_if_hopeless(struct watch *watch, uint64_t now)

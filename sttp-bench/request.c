@@ -37,10 +37,10 @@ static void choose_delete(worker *w, pending *request)
 /* --check: one of the texts that this thread has created lately, or has deleted a moment ago. */
 static bool choose_created(worker *w, pending *request)
 {
-    enum { LATELY = 4 };
+    const size_t lately = 4;
     const key_list *created = &w->created;
-    size_t from = created->first > LATELY ? created->first - LATELY : 0;
-    size_t to = created->count - from > 4 * LATELY ? from + 4 * LATELY : created->count;
+    size_t from = created->first > lately ? created->first - lately : 0;
+    size_t to = created->count - from > 4 * lately ? from + 4 * lately : created->count;
 
     if (!w->load->phase->history || from == to || random_below(&w->random, 2) == 0)
         return false;

@@ -196,6 +196,10 @@ class LiveLine(BenchTest):
                 shown += block
             self.assertEqual(process.wait(support.DEADLINE), support.OK)
         self.assertRegex(shown.decode(), r"measure +[█░]+ +\d+%  .*errors")
+        lines = re.split(r"\r", re.sub(r"\x1b\[[?\w]*[a-zA-Z]", "", shown.decode()))
+        self.assertRegex("".join(lines), r"\d+/s  p50 [\d.]+ [mu]?s  p99 [\d.]+ [mu]?s  0 errors")
+        self.assertLess(max(map(len, lines)), 80)
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-80:])  # nothing is left of it
         self.assertEqual(bench("--duration", "300ms", port=self.port).err, "")
 
 
