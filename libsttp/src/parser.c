@@ -1,13 +1,15 @@
 /* The parser finds a line's end first, then takes the whole line apart: no state but "how far was
  * looked" lives from call to call, so how the bytes were cut on their way cannot change what they
- * mean. A request line goes through the checks in the order that docs/protocol.md, section 2, gives
- * them; a response is a status line and, after a 200, a contents line. */
+ * mean. (Path and end of a plain request are found at once.) A request line goes through the checks
+ * in the order that docs/protocol.md, section 2, gives them; a response is a status line and, after
+ * a 200, a contents line. */
 #include <sttp/parser.h>
 
 #include "ascii.h"
 #include "problem.h"
 #include "rules.h"
 #include "utf8.h"
+#include "word.h"
 
 #include <string.h>
 
@@ -101,7 +103,7 @@ static sttp_status check_line_encoding(const struct request_line *line, sttp_pro
     return sttp__shift(problem, status, head_size);
 }
 
-static sttp_action read_action(sttp_slice word)
+static inline sttp_action read_action(sttp_slice word)
 {
     if (word.size == 4 && memcmp(word.data, "SHOW", 4) == 0)
         return STTP_ACTION_SHOW;
@@ -154,6 +156,11 @@ static sttp_status check_line_path(const struct request_line *line, sttp_action 
     if (status != STTP_OK)
         problem->word = sttp__action_word(action);
     return sttp__shift(problem, status, offset_of(line, line->path));
+}
+
+static bool takes_no_contents(sttp_action action)
+{
+    return action == STTP_ACTION_SHOW || action == STTP_ACTION_LIST || action == STTP_ACTION_DELETE;
 }
 
 static bool is_quoted(sttp_slice text)
@@ -223,26 +230,44 @@ static sttp_status read_request(const struct request_line *line, sttp_request *r
     return check_line_contents(line, request, problem);
 }
 
-sttp_status sttp_parse_request(sttp_parser *parser, const char *data, size_t size, size_t *consumed,
-                               sttp_request *request, sttp_problem *problem)
+/* The size of the line end at `at`; 0 where there is none, or not all of it. */
+static size_t line_end_size(sttp_slice data, size_t at)
 {
-    bool is_first = parser->_lines == 0;
+    if (data.data[at] == '\n')
+        return 1;
+    return data.data[at] == '\r' && at + 1 < data.size && data.data[at + 1] == '\n' ? 2 : 0;
+}
+
+/* Most requests are an action, of four or six letters, and a plain path, to which no rule but those
+ * for names can object: nothing has to be cut, and the bytes are looked at once. Gives the size of
+ * the line with its end; or 0, which tells nothing. */
+static inline size_t read_plain_request(sttp_slice data, sttp_request *request)
+{
+    size_t start, size, end;
+
+    if (data.size < STTP__WORD_SIZE)
+        return 0;
+    start = data.data[4] == ' ' ? 5 : 7;
+    request->action = read_action((sttp_slice){data.data, start - 1});
+    if (data.data[start - 1] != ' ' || !takes_no_contents(request->action))
+        return 0;
+    size = sttp__plain_path_size((sttp_slice){data.data + start, data.size - start});
+    end = size > 0 ? line_end_size(data, start + size) : 0;
+    request->path = (sttp_slice){data.data + start, size};
+    request->query = (sttp_slice){NULL, 0};
+    request->contents = (sttp_slice){NULL, 0};
+    if (end == 0 || (!sttp__has_plain_names(request->path) &&
+                     sttp__check_path_names(request->action, request->path, NULL) != STTP_OK))
+        return 0;
+    return start + size + end;
+}
+
+static sttp_status read_line(sttp_slice whole, bool is_first, sttp_request *request,
+                             sttp_problem *problem)
+{
     struct request_line line;
-    sttp_slice whole;
     sttp_status status;
 
-    *consumed = find_line(parser, (sttp_slice){data, size}, 0, STTP_MAX_REQUEST_LINE);
-    if (*consumed == 0 && size < STTP_MAX_REQUEST_LINE)
-        return STTP_NEED_MORE;
-    if (*consumed == 0) {
-        sttp__fail(problem, STTP_ERR_LINE_TOO_LONG, STTP_MAX_REQUEST_LINE, 0);
-        problem->echo = STTP_SLICE("-");
-        return STTP_ERR_LINE_TOO_LONG;
-    }
-    next_line(parser);
-    whole = strip_line_end(data, *consumed);
-    if (whole.size == 0)
-        return STTP_END;
     split_request(whole, &line);
     if (is_first && is_http(&line))
         status = sttp__fail(problem, STTP_ERR_HTTP, 0, 0);
@@ -251,6 +276,44 @@ sttp_status sttp_parse_request(sttp_parser *parser, const char *data, size_t siz
     if (status != STTP_OK)
         problem->echo = echo_of(&line);
     return status;
+}
+
+/* By all rules. Not inlined: the usual line shall not pay for what this one keeps on the stack. */
+__attribute__((noinline)) static sttp_status parse_any_request(sttp_parser *parser, sttp_slice data,
+                                                               size_t *consumed,
+                                                               sttp_request *request,
+                                                               sttp_problem *problem)
+{
+    bool is_first = parser->_lines == 0;
+    sttp_slice whole;
+
+    *consumed = find_line(parser, data, 0, STTP_MAX_REQUEST_LINE);
+    if (*consumed == 0 && data.size < STTP_MAX_REQUEST_LINE)
+        return STTP_NEED_MORE;
+    if (*consumed == 0) {
+        sttp__fail(problem, STTP_ERR_LINE_TOO_LONG, STTP_MAX_REQUEST_LINE, 0);
+        problem->echo = STTP_SLICE("-");
+        return STTP_ERR_LINE_TOO_LONG;
+    }
+    next_line(parser);
+    whole = strip_line_end(data.data, *consumed);
+    if (whole.size == 0)
+        return STTP_END;
+    return read_line(whole, is_first, request, problem);
+}
+
+sttp_status sttp_parse_request(sttp_parser *parser, const char *data, size_t size, size_t *consumed,
+                               sttp_request *request, sttp_problem *problem)
+{
+    const sttp_slice input = {data, size};
+    /* Of a line that was looked at before, the end alone is new. */
+    size_t plain = parser->_scanned == 0 ? read_plain_request(input, request) : 0;
+
+    if (plain == 0)
+        return parse_any_request(parser, input, consumed, request, problem);
+    *consumed = plain;
+    parser->_lines++;
+    return STTP_OK;
 }
 
 /* The code and the space behind it. */

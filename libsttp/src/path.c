@@ -4,6 +4,7 @@
 #include "problem.h"
 #include "rules.h"
 #include "utf8.h"
+#include "word.h"
 
 #include <string.h>
 
@@ -12,6 +13,39 @@ static bool begins_fold(sttp_slice text, const char *prefix)
     size_t size = strlen(prefix);
 
     return text.size >= size && sttp__equal_fold(text.data, prefix, size);
+}
+
+/* Marks the bytes that some rule of form might object to, and maybe some behind the first of them:
+ * those that are not printable ASCII or a space, "?", and a dot or a slash behind a slash where
+ * both are in the word. */
+static uint64_t doubtful_bytes(uint64_t word)
+{
+    uint64_t low = word - '!' * STTP__WORD_ONES;
+    /* 0x7f, "?", which differs from it in this bit, and 0x80 and over. */
+    uint64_t high = (word | 0x40 * STTP__WORD_ONES) + STTP__WORD_ONES;
+    /* A slash, and what is next to it in the alphabet behind it, from which it borrows: a dot. */
+    uint64_t slash = (word ^ '/' * STTP__WORD_ONES) - STTP__WORD_ONES;
+
+    return (low | high | (slash << 8 & slash)) & STTP__WORD_HIGH;
+}
+
+size_t sttp__plain_path_size(sttp_slice text)
+{
+    size_t last = text.size - STTP__WORD_SIZE;
+    size_t i;
+
+    if (text.size < STTP__WORD_SIZE || text.data[0] != '/')
+        return 0;
+    /* One byte is looked at twice, so that no slash is the last of its word. */
+    for (i = 0;; i += STTP__WORD_SIZE - 1) {
+        size_t at = i < last ? i : last;
+        uint64_t doubtful = doubtful_bytes(sttp__word(text.data + at));
+
+        if (doubtful != 0)
+            return at + (unsigned)__builtin_ctzll(doubtful) / 8;
+        if (at == last)
+            return 0;
+    }
 }
 
 /* The segment that begins at `start`, up to the next slash or the end. */
@@ -63,16 +97,10 @@ sttp_status sttp__check_path_form(sttp_slice path, sttp_problem *problem)
 
 static sttp_status check_filename(sttp_slice path, sttp_problem *problem)
 {
-    const char *slash;
-    sttp_slice name;
-    size_t chars;
+    const char *slash = memrchr(path.data, '/', path.size);
+    sttp_slice name = {slash + 1, path.size - (size_t)(slash + 1 - path.data)};
+    size_t chars = sttp__count_valid(name);
 
-    /* A character takes a byte at least: most paths are short enough to need no count. */
-    if (path.size <= STTP_MAX_FILENAME_CHARS)
-        return STTP_OK;
-    slash = memrchr(path.data, '/', path.size);
-    name = (sttp_slice){slash + 1, path.size - (size_t)(slash + 1 - path.data)};
-    chars = sttp__count_valid(name);
     if (chars > STTP_MAX_FILENAME_CHARS)
         return sttp__fail(problem, STTP_ERR_FILENAME_TOO_LONG, path.size - name.size, chars);
     return STTP_OK;
@@ -97,6 +125,8 @@ sttp_status sttp__check_path_names(sttp_action action, sttp_slice path, sttp_pro
     bool is_directory = path.data[path.size - 1] == '/';
     sttp_status status = STTP_OK;
 
+    if (sttp__has_plain_names(path))
+        return STTP_OK;
     if (is_directory && action != STTP_ACTION_LIST && action != STTP_ACTION_DELETE)
         return sttp__fail_word(problem, STTP_ERR_PATH_FINAL_SLASH, path.size - 1,
                                sttp__action_word(action));
