@@ -9,33 +9,41 @@
 
 /* ---- looking ---- */
 
-/* Whether what an entry holds is out of date or was made untrue by a change of the parent; then it
- * is taken out, and the caller releases it when the lock is given up. */
-static struct sttp__answer *take_out_stale(sttp_cache *cache, struct sttp__shard *shard,
-                                           uint64_t hash, uint32_t index, sttp_slice path)
+/* Whether what an entry holds was made untrue by a change of the parent. */
+static bool is_untrue(const sttp_cache *cache, const struct sttp__entry *entry, sttp_slice path)
 {
-    const struct sttp__entry *entry = &shard->entries[index];
-    struct sttp__answer *answer = sttp__entry_answer(entry);
-    bool is_old = sttp__has_expired(cache, entry);
-    if (!is_old &&
-        (!sttp__is_negative(answer) || entry->truth == sttp__truth_of_parent(cache, path)))
-        return NULL;
+    return sttp__is_negative(sttp__entry_answer(entry)) &&
+           entry->truth != sttp__truth_of_parent(cache, path);
+}
+
+/* An answer that is out of date or untrue; the caller releases it when the lock is given up. */
+static struct sttp__answer *take_out_stale(sttp_cache *cache, struct sttp__shard *shard,
+                                           uint64_t hash, uint32_t index, bool is_old)
+{
     *(is_old ? &shard->counts.expiries : &shard->counts.revocations) += 1;
     return sttp__take_out(cache, shard, hash, index);
 }
 
-/* Looks for an answer; the lock is held. Pins it in *hit, or leaves what is to be released in
- * *stale. */
-static bool look(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash, uint32_t index,
-                 sttp_slice path, sttp_cache_hit *hit, struct sttp__answer **stale)
+/* Looks for an answer; the lock is held. `latest` is how late it may be. Pins it in *hit, or leaves
+ * what is to be released in *stale. */
+static inline bool look(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash, uint32_t index,
+                        sttp_slice path, uint32_t latest, sttp_cache_hit *hit,
+                        struct sttp__answer **stale)
 {
     if (index == STTP__NONE || sttp__is_lease(&shard->entries[index]))
         return false;
-    *stale = take_out_stale(cache, shard, hash, index, path);
-    if (*stale != NULL)
+    const struct sttp__entry *entry = &shard->entries[index];
+    bool is_old = sttp__has_expired(entry, latest);
+    if (is_old || is_untrue(cache, entry, path)) {
+        *stale = take_out_stale(cache, shard, hash, index, is_old);
         return false;
-    struct sttp__answer *answer = sttp__entry_answer(&shard->entries[index]);
-    sttp__shard_use(cache, shard, index, false);
+    }
+    struct sttp__answer *answer = sttp__entry_answer(entry);
+    uint32_t fills = atomic_load_explicit(&cache->fills, memory_order_relaxed);
+    /* Who was used before whom between two fills does not matter: of these one is evicted only
+     * where all others were used since, too. */
+    if (entry->used != fills)
+        sttp__shard_reorder(shard, index, fills, false);
     atomic_fetch_add_explicit(&answer->references, 1, memory_order_relaxed);
     shard->counts.hits++;
     *hit = (sttp_cache_hit){.response = {answer->bytes, answer->size}, .answer = answer};
@@ -44,13 +52,14 @@ static bool look(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash, ui
 
 bool sttp_cache_get(sttp_cache *cache, sttp_action action, sttp_slice path, sttp_cache_hit *hit)
 {
+    uint32_t latest = sttp__latest(cache, sttp__cache_now(cache));
     uint64_t hash = sttp__cache_hash(cache, action, path);
     struct sttp__shard *shard = sttp__shard_of(cache, hash);
     struct sttp__answer *stale = NULL;
-    pthread_mutex_lock(&shard->lock);
+    sttp__lock(&shard->lock);
     uint32_t index = sttp__shard_find(shard, hash, action, path);
-    bool found = look(cache, shard, hash, index, path, hit, &stale);
-    pthread_mutex_unlock(&shard->lock);
+    bool found = look(cache, shard, hash, index, path, latest, hit, &stale);
+    sttp__unlock(&shard->lock);
     sttp__answer_release(cache, stale);
     return found;
 }
@@ -99,7 +108,8 @@ static sttp_cache_turn turn_of(sttp_cache *cache, struct sttp__shard *shard,
                                struct sttp__answer **stale)
 {
     uint32_t index = sttp__shard_find(shard, lease->hash, lease->action, lease->path);
-    if (look(cache, shard, lease->hash, index, lease->path, hit, stale))
+    uint32_t latest = sttp__latest(cache, lease->taken);
+    if (look(cache, shard, lease->hash, index, lease->path, latest, hit, stale))
         return STTP_CACHE_HIT;
     if (*stale != NULL)
         index = STTP__NONE;
@@ -118,9 +128,9 @@ sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lease *lease
     lease->waiting = NULL;
     sttp__truths_note(cache, lease);
     struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
-    pthread_mutex_lock(&shard->lock);
+    sttp__lock(&shard->lock);
     sttp_cache_turn turn = turn_of(cache, shard, lease, hit, &stale);
-    pthread_mutex_unlock(&shard->lock);
+    sttp__unlock(&shard->lock);
     sttp__answer_release(cache, stale);
     return turn;
 }
@@ -135,7 +145,7 @@ static void put(sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
     entry->content = (uintptr_t)answer;
     entry->expires = sttp__ticks(lease->taken + cache->expiration);
     entry->truth = sttp__truth_noted(lease);
-    sttp__shard_use(cache, shard, index, true);
+    sttp__shard_reorder(shard, index, atomic_load(&cache->fills), true);
     shard->counts.fills++;
     atomic_fetch_add_explicit(&cache->fills, 1, memory_order_relaxed);
 }
@@ -145,7 +155,7 @@ static bool settle(sttp_cache *cache, sttp_cache_lease *lease, struct sttp__answ
 {
     struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
     bool is_kept = false;
-    pthread_mutex_lock(&shard->lock);
+    sttp__lock(&shard->lock);
     if (lease->listed) {
         uint32_t index = sttp__shard_find(shard, lease->hash, lease->action, lease->path);
         bool is_true = sttp__truths_hold(cache, lease);
@@ -156,7 +166,7 @@ static bool settle(sttp_cache *cache, sttp_cache_lease *lease, struct sttp__answ
         else
             sttp__shard_remove(shard, lease->hash, index);
     }
-    pthread_mutex_unlock(&shard->lock);
+    sttp__unlock(&shard->lock);
     return is_kept;
 }
 
@@ -181,12 +191,12 @@ void sttp__cache_revoke(sttp_cache *cache, sttp_action action, sttp_slice path)
     uint64_t hash = sttp__cache_hash(cache, action, path);
     struct sttp__shard *shard = sttp__shard_of(cache, hash);
     struct sttp__answer *untrue = NULL;
-    pthread_mutex_lock(&shard->lock);
+    sttp__lock(&shard->lock);
     uint32_t index = sttp__shard_find(shard, hash, action, path);
     if (index != STTP__NONE && !sttp__is_lease(&shard->entries[index])) {
         untrue = sttp__take_out(cache, shard, hash, index);
         shard->counts.revocations++;
     }
-    pthread_mutex_unlock(&shard->lock);
+    sttp__unlock(&shard->lock);
     sttp__answer_release(cache, untrue);
 }

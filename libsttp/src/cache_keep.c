@@ -14,34 +14,8 @@ enum {
     DEFAULT_BYTES = 10 << 20,
     DEFAULT_EXPIRATION = 300000, /* milliseconds */
     LARGEST_SHARE = 8,           /* an answer has one in so many of the bytes at most */
-    TICK = 64,                   /* milliseconds: 32 bits of them last eight years */
     STEP = 1024                  /* entries that are looked at before others have their turn */
 };
-
-/* ---- time ---- */
-
-static uint64_t milliseconds(const struct timespec *time)
-{
-    return (uint64_t)time->tv_sec * 1000 + (uint64_t)time->tv_nsec / 1000000;
-}
-
-uint64_t sttp__cache_now(const sttp_cache *cache)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    return milliseconds(&time) - cache->birth;
-}
-
-uint32_t sttp__ticks(uint64_t time)
-{
-    return (uint32_t)(time / TICK);
-}
-
-bool sttp__has_expired(const sttp_cache *cache, const struct sttp__entry *entry)
-{
-    uint32_t now = sttp__ticks(sttp__cache_now(cache) + cache->clock_lag);
-    return (int32_t)(entry->expires - now) <= 0;
-}
 
 /* ---- limits ---- */
 
@@ -110,25 +84,18 @@ static bool evict(sttp_cache *cache)
     struct sttp__answer *answer = NULL;
     if (shard == NULL)
         return false;
-    pthread_mutex_lock(&shard->lock);
+    sttp__lock(&shard->lock);
     if (shard->oldest != STTP__NONE) {
         uint64_t hash = sttp__entry_hash(cache, &shard->entries[shard->oldest]);
         answer = sttp__take_out(cache, shard, hash, shard->oldest);
         shard->counts.evictions++;
     }
-    pthread_mutex_unlock(&shard->lock);
+    sttp__unlock(&shard->lock);
     sttp__answer_release(cache, answer);
     return true;
 }
 
 /* ---- answers ---- */
-
-void sttp__answer_release(sttp_cache *cache, struct sttp__answer *answer)
-{
-    if (answer != NULL &&
-        atomic_fetch_sub_explicit(&answer->references, 1, memory_order_acq_rel) == 1)
-        sttp__release(&cache->allocator, answer);
-}
 
 void sttp__answer_discard(sttp_cache *cache, struct sttp__answer *answer)
 {
@@ -191,22 +158,22 @@ static bool set_options(sttp_cache *cache, const sttp_cache_options *options)
 {
     cache->max_entries = options->max_entries ? options->max_entries : DEFAULT_ENTRIES;
     cache->max_bytes = options->max_bytes ? options->max_bytes : DEFAULT_BYTES;
-    cache->expiration = options->expiration ? options->expiration : DEFAULT_EXPIRATION;
-    return cache->max_entries <= (size_t)1 << 31 && cache->expiration <= (uint64_t)1 << 36;
+    uint64_t expiration = options->expiration ? options->expiration : DEFAULT_EXPIRATION;
+    cache->expiration = expiration * 1000000;
+    return cache->max_entries <= (size_t)1 << 31 && expiration <= (uint64_t)1 << 36;
 }
 
 static void init(sttp_cache *cache)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    cache->birth = milliseconds(&time);
+    cache->birth = sttp__nanoseconds(&time);
     clock_getres(CLOCK_MONOTONIC_COARSE, &time);
-    cache->clock_lag = milliseconds(&time) + 1; /* of a fraction */
+    cache->clock_lag = sttp__nanoseconds(&time);
     for (int i = 0; i < STTP__SHARDS; i++) {
         struct sttp__shard *shard = &cache->shards[i];
         *shard =
             (struct sttp__shard){.free = STTP__NONE, .newest = STTP__NONE, .oldest = STTP__NONE};
-        pthread_mutex_init(&shard->lock, NULL);
         atomic_init(&shard->oldest_used, STTP__EMPTY);
     }
 }
@@ -263,9 +230,9 @@ void sttp_cache_destroy(sttp_cache *cache)
 
 static uint32_t capacity_of(struct sttp__shard *shard)
 {
-    pthread_mutex_lock(&shard->lock);
+    sttp__lock(&shard->lock);
     uint32_t capacity = shard->capacity;
-    pthread_mutex_unlock(&shard->lock);
+    sttp__unlock(&shard->lock);
     return capacity;
 }
 
@@ -274,16 +241,17 @@ static void sweep_step(sttp_cache *cache, struct sttp__shard *shard, uint32_t fi
 {
     struct sttp__answer *removed[STEP];
     size_t count = 0;
-    pthread_mutex_lock(&shard->lock);
+    uint32_t latest = sttp__latest(cache, sttp__cache_now(cache));
+    sttp__lock(&shard->lock);
     for (uint32_t i = first; i < shard->capacity && i < first + STEP; i++) {
         const struct sttp__entry *entry = &shard->entries[i];
         if (entry->content == 0 || sttp__is_lease(entry) ||
-            !(all || sttp__has_expired(cache, entry)))
+            !(all || sttp__has_expired(entry, latest)))
             continue;
         removed[count++] = sttp__take_out(cache, shard, sttp__entry_hash(cache, entry), i);
         shard->counts.expiries += !all;
     }
-    pthread_mutex_unlock(&shard->lock);
+    sttp__unlock(&shard->lock);
     while (count > 0)
         sttp__answer_release(cache, removed[--count]);
 }
@@ -314,7 +282,7 @@ void sttp_cache_count(sttp_cache *cache, sttp_cache_statistics *statistics)
                                  .bytes = atomic_load(&cache->bytes)};
     for (int i = 0; i < STTP__SHARDS; i++) {
         struct sttp__shard *shard = &cache->shards[i];
-        pthread_mutex_lock(&shard->lock);
+        sttp__lock(&shard->lock);
         const sttp_cache_statistics *counts = &shard->counts;
         sum.hits += counts->hits;
         sum.misses += counts->misses;
@@ -323,7 +291,7 @@ void sttp_cache_count(sttp_cache *cache, sttp_cache_statistics *statistics)
         sum.evictions += counts->evictions;
         sum.expiries += counts->expiries;
         sum.revocations += counts->revocations;
-        pthread_mutex_unlock(&shard->lock);
+        sttp__unlock(&shard->lock);
     }
     *statistics = sum;
 }
@@ -332,7 +300,7 @@ void sttp_cache_count(sttp_cache *cache, sttp_cache_statistics *statistics)
 static size_t pin_step(struct sttp__shard *shard, uint32_t first, struct sttp__answer **pinned)
 {
     size_t count = 0;
-    pthread_mutex_lock(&shard->lock);
+    sttp__lock(&shard->lock);
     for (uint32_t i = first; i < shard->capacity && i < first + STEP; i++) {
         const struct sttp__entry *entry = &shard->entries[i];
         if (entry->content == 0 || sttp__is_lease(entry))
@@ -340,7 +308,7 @@ static size_t pin_step(struct sttp__shard *shard, uint32_t first, struct sttp__a
         pinned[count] = sttp__entry_answer(entry);
         atomic_fetch_add_explicit(&pinned[count++]->references, 1, memory_order_relaxed);
     }
-    pthread_mutex_unlock(&shard->lock);
+    sttp__unlock(&shard->lock);
     return count;
 }
 

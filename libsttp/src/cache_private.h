@@ -10,10 +10,14 @@
 #ifndef STTP_CACHE_PRIVATE_H
 #define STTP_CACHE_PRIVATE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include <sttp/cache.h>
+
+#include "lock.h"
+#include "memory.h"
+#include "word.h"
 
 enum {
     STTP__SHARDS = 64,
@@ -52,7 +56,7 @@ struct sttp__entry {
 };
 
 struct sttp__shard {
-    _Alignas(STTP__LINE) pthread_mutex_t lock;
+    _Alignas(STTP__LINE) struct sttp__lock lock;
     uint32_t *buckets; /* the first entry of each chain */
     uint32_t bucket_count;
     uint32_t entry_count; /* in use, leases included */
@@ -73,9 +77,9 @@ struct sttp_cache {
     sttp_allocator allocator;
     size_t max_entries;
     size_t max_bytes;
-    uint64_t expiration;
-    uint64_t birth;     /* milliseconds on the clock, from which all times are counted */
-    uint64_t clock_lag; /* milliseconds that the clock may be late */
+    uint64_t expiration; /* nanoseconds, and so the next */
+    uint64_t birth;      /* on the clock, from which all times are counted */
+    uint64_t clock_lag;  /* that the clock may be late */
     unsigned char secret[STTP__SECRET];
     uint64_t kinds[3]; /* random: what tells hashes of one text in different roles apart */
     _Alignas(STTP__LINE) _Atomic uint64_t truths[STTP__TRUTHS];
@@ -84,6 +88,40 @@ struct sttp_cache {
     atomic_uint fills;
     struct sttp__shard shards[STTP__SHARDS];
 };
+
+/* ---- time ---- */
+
+enum { STTP__TICK_BITS = 26 }; /* nanoseconds: 32 bits of ticks last nine years */
+
+static inline uint64_t sttp__nanoseconds(const struct timespec *time)
+{
+    return (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec;
+}
+
+/* Nanoseconds since the cache was made, and the same as an entry notes them. */
+static inline uint64_t sttp__cache_now(const sttp_cache *cache)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return sttp__nanoseconds(&time) - cache->birth;
+}
+
+static inline uint32_t sttp__ticks(uint64_t time)
+{
+    return (uint32_t)(time >> STTP__TICK_BITS);
+}
+
+/* How late it may be where the clock says that it is `now`. */
+static inline uint32_t sttp__latest(const sttp_cache *cache, uint64_t now)
+{
+    return sttp__ticks(now + cache->clock_lag);
+}
+
+/* Whether an entry with an answer is too old to be given. */
+static inline bool sttp__has_expired(const struct sttp__entry *entry, uint32_t latest)
+{
+    return (int32_t)(entry->expires - latest) <= 0;
+}
 
 /* ---- cache_truth.c ---- */
 
@@ -103,14 +141,8 @@ uint32_t sttp__truth_of_parent(const sttp_cache *cache, sttp_slice path);
 
 /* ---- cache_shard.c; the lock is held ---- */
 
-struct sttp__shard *sttp__shard_of(sttp_cache *cache, uint64_t hash);
-
 /* Of what an entry holds. */
 uint64_t sttp__entry_hash(const sttp_cache *cache, const struct sttp__entry *entry);
-
-/* The entry of an action and path, or STTP__NONE. */
-uint32_t sttp__shard_find(const struct sttp__shard *shard, uint64_t hash, sttp_action action,
-                          sttp_slice path);
 
 /* A new entry, for an answer not yet in the order of use; or STTP__NONE where memory is out. */
 uint32_t sttp__shard_add(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,
@@ -119,9 +151,9 @@ uint32_t sttp__shard_add(sttp_cache *cache, struct sttp__shard *shard, uint64_t 
 /* Takes an entry out. The caller has what it held. */
 void sttp__shard_remove(struct sttp__shard *shard, uint64_t hash, uint32_t index);
 
-/* Makes an entry with an answer the one that was used last. `is_new`: it is not in that order yet.
- */
-void sttp__shard_use(sttp_cache *cache, struct sttp__shard *shard, uint32_t index, bool is_new);
+/* Makes an entry with an answer the one that was used last, which was after so many fills.
+ * `is_new`: it is not in that order yet. */
+void sttp__shard_reorder(struct sttp__shard *shard, uint32_t index, uint32_t fills, bool is_new);
 
 void sttp__shard_free(sttp_cache *cache, struct sttp__shard *shard);
 
@@ -142,6 +174,9 @@ static inline struct sttp__answer *sttp__entry_answer(const struct sttp__entry *
     return (struct sttp__answer *)entry->content;
 }
 
+/* Where its path is in the response "200 /path OK", if it is there. */
+enum { STTP__ECHO_START = 4 };
+
 sttp_slice sttp__answer_path(const struct sttp__answer *answer);
 
 /* Whether it says that something is not there. */
@@ -150,14 +185,57 @@ static inline bool sttp__is_negative(const struct sttp__answer *answer)
     return answer->bytes[0] == '4';
 }
 
+/* ---- looking; the lock is held ---- */
+
+static inline struct sttp__shard *sttp__shard_of(sttp_cache *cache, uint64_t hash)
+{
+    return &cache->shards[hash >> (64 - STTP__SHARD_BITS)];
+}
+
+static inline uint32_t *sttp__bucket_of(const struct sttp__shard *shard, uint64_t hash)
+{
+    return &shard->buckets[hash & (shard->bucket_count - 1)];
+}
+
+static inline bool sttp__is_path(sttp_slice a, sttp_slice b)
+{
+    return a.size == b.size && sttp__words_equal(a.data, b.data, a.size);
+}
+
+/* Does not ask where the echo ends before it compares. */
+static inline bool sttp__is_answer_of(const struct sttp__answer *answer, sttp_slice path)
+{
+    const char *echo = answer->bytes + STTP__ECHO_START;
+    if (answer->has_path)
+        return sttp__is_path(sttp__answer_path(answer), path);
+    return answer->size > STTP__ECHO_START + path.size && echo[path.size] == ' ' &&
+           sttp__words_equal(echo, path.data, path.size);
+}
+
+static inline bool sttp__is_entry_of(const struct sttp__entry *entry, sttp_action action,
+                                     sttp_slice path)
+{
+    if (!sttp__is_lease(entry)) {
+        const struct sttp__answer *answer = sttp__entry_answer(entry);
+        return answer->is_list == (action == STTP_ACTION_LIST) && sttp__is_answer_of(answer, path);
+    }
+    const sttp_cache_lease *lease = sttp__entry_lease(entry);
+    return lease->action == action && sttp__is_path(lease->path, path);
+}
+
+/* The entry of an action and path, or STTP__NONE. */
+static inline uint32_t sttp__shard_find(const struct sttp__shard *shard, uint64_t hash,
+                                        sttp_action action, sttp_slice path)
+{
+    if (shard->bucket_count == 0)
+        return STTP__NONE;
+    uint32_t index = *sttp__bucket_of(shard, hash);
+    while (index != STTP__NONE && !sttp__is_entry_of(&shard->entries[index], action, path))
+        index = shard->entries[index].chain;
+    return index;
+}
+
 /* ---- cache_keep.c ---- */
-
-/* Milliseconds since the cache was made, and the same as an entry notes them. */
-uint64_t sttp__cache_now(const sttp_cache *cache);
-uint32_t sttp__ticks(uint64_t time);
-
-/* Whether an entry with an answer is too old to be given. */
-bool sttp__has_expired(const sttp_cache *cache, const struct sttp__entry *entry);
 
 /* An answer to the lease with one reference, for which there is room within the limits. NULL where
  * it may not be kept or there is no memory. */
@@ -168,7 +246,12 @@ struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lea
 void sttp__answer_discard(sttp_cache *cache, struct sttp__answer *answer);
 
 /* Gives a reference up. */
-void sttp__answer_release(sttp_cache *cache, struct sttp__answer *answer);
+static inline void sttp__answer_release(const sttp_cache *cache, struct sttp__answer *answer)
+{
+    if (answer != NULL &&
+        atomic_fetch_sub_explicit(&answer->references, 1, memory_order_acq_rel) == 1)
+        sttp__release(&cache->allocator, answer);
+}
 
 /* Takes an answer out of its table, whose lock is held. The caller releases it without the lock. */
 struct sttp__answer *sttp__take_out(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,

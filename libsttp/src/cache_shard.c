@@ -7,18 +7,11 @@
 
 enum { FIRST_BUCKETS = 8, FIRST_ENTRIES = 8 };
 
-struct sttp__shard *sttp__shard_of(sttp_cache *cache, uint64_t hash)
-{
-    return &cache->shards[hash >> (64 - STTP__SHARD_BITS)];
-}
-
 /* ---- what an entry holds ---- */
-
-enum { ECHO_START = 4 }; /* "200 /path OK" */
 
 sttp_slice sttp__answer_path(const struct sttp__answer *answer)
 {
-    const char *start = answer->bytes + ECHO_START;
+    const char *start = answer->bytes + STTP__ECHO_START;
     const char *end = answer->bytes + answer->size;
     sttp__path_size size;
     if (!answer->has_path)
@@ -37,52 +30,11 @@ uint64_t sttp__entry_hash(const sttp_cache *cache, const struct sttp__entry *ent
                             sttp__answer_path(answer));
 }
 
-static bool is_same(sttp_slice a, sttp_slice b)
-{
-    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
-}
-
-/* On the way of every hit: so it does not ask where the echo ends before it compares. */
-static bool is_of(const struct sttp__answer *answer, sttp_slice path)
-{
-    if (answer->has_path)
-        return is_same(sttp__answer_path(answer), path);
-    return answer->size > ECHO_START + path.size &&
-           memcmp(answer->bytes + ECHO_START, path.data, path.size) == 0 &&
-           answer->bytes[ECHO_START + path.size] == ' ';
-}
-
-static bool is_for(const struct sttp__entry *entry, sttp_action action, sttp_slice path)
-{
-    if (!sttp__is_lease(entry)) {
-        const struct sttp__answer *answer = sttp__entry_answer(entry);
-        return answer->is_list == (action == STTP_ACTION_LIST) && is_of(answer, path);
-    }
-    const sttp_cache_lease *lease = sttp__entry_lease(entry);
-    return lease->action == action && is_same(lease->path, path);
-}
-
 /* ---- chains ---- */
-
-static uint32_t *bucket_of(const struct sttp__shard *shard, uint64_t hash)
-{
-    return &shard->buckets[hash & (shard->bucket_count - 1)];
-}
-
-uint32_t sttp__shard_find(const struct sttp__shard *shard, uint64_t hash, sttp_action action,
-                          sttp_slice path)
-{
-    if (shard->bucket_count == 0)
-        return STTP__NONE;
-    uint32_t index = *bucket_of(shard, hash);
-    while (index != STTP__NONE && !is_for(&shard->entries[index], action, path))
-        index = shard->entries[index].chain;
-    return index;
-}
 
 static void link_entry(struct sttp__shard *shard, uint64_t hash, uint32_t index)
 {
-    uint32_t *bucket = bucket_of(shard, hash);
+    uint32_t *bucket = sttp__bucket_of(shard, hash);
     shard->entries[index].chain = *bucket;
     *bucket = index;
 }
@@ -155,11 +107,11 @@ static void unlink_used(struct sttp__shard *shard, uint32_t index)
         entry->newer;
 }
 
-void sttp__shard_use(sttp_cache *cache, struct sttp__shard *shard, uint32_t index, bool is_new)
+void sttp__shard_reorder(struct sttp__shard *shard, uint32_t index, uint32_t fills, bool is_new)
 {
     struct sttp__entry *entry = &shard->entries[index];
     bool was_oldest = shard->oldest == index || shard->oldest == STTP__NONE;
-    entry->used = atomic_load_explicit(&cache->fills, memory_order_relaxed);
+    entry->used = fills;
     if (shard->newest != index) {
         if (!is_new)
             unlink_used(shard, index);
@@ -176,7 +128,7 @@ void sttp__shard_use(sttp_cache *cache, struct sttp__shard *shard, uint32_t inde
 void sttp__shard_remove(struct sttp__shard *shard, uint64_t hash, uint32_t index)
 {
     struct sttp__entry *entry = &shard->entries[index];
-    uint32_t *link = bucket_of(shard, hash);
+    uint32_t *link = sttp__bucket_of(shard, hash);
     while (*link != index)
         link = &shard->entries[*link].chain;
     *link = entry->chain;
@@ -194,5 +146,4 @@ void sttp__shard_free(sttp_cache *cache, struct sttp__shard *shard)
 {
     sttp__release(&cache->allocator, shard->buckets);
     sttp__release(&cache->allocator, shard->entries);
-    pthread_mutex_destroy(&shard->lock);
 }
