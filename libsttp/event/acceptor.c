@@ -3,7 +3,7 @@
  * Each worker accepts from sockets of its own. A new connection passes the limit of its address,
  * then needs a place among max_connections. Where all are taken, one makes room that lingers and
  * whose peer has its last answer, or else the one that is idle for longest, or else, where nobody
- * is idle, one that lingers. What the others have is told by their idle_since and lingering_since;
+ * is idle, one that lingers. What the others have is told by their first_since;
  * whether it can go, only its own worker knows: so the request goes from one to the next, by
  * mailbox, until one has made room or none is left, and comes back. In the meantime the new
  * connection is the worker's guest, and nothing more is accepted. Where none can go, or where
@@ -80,8 +80,9 @@ static struct sttp__worker *next_in_step(struct sttp__room_request *request)
     for (unsigned i = 0; i < server->options.workers; i++) {
         struct sttp__worker *worker = &server->workers[i];
         bool idle = request->step == STTP__ROOM_IDLE;
-        uint64_t since = atomic_load_explicit(idle ? &worker->idle_since : &worker->lingering_since,
-                                              memory_order_relaxed);
+        uint64_t since = atomic_load_explicit(
+            &worker->first_since[idle ? STTP__TIMEOUT_IDLE : STTP__TIMEOUT_LINGER],
+            memory_order_relaxed);
         if (since == UINT64_MAX)
             continue;
         uint64_t rank = since * server->options.workers + i;

@@ -30,7 +30,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument);
 
 static int socket_of(const struct sttp__connection *connection)
 {
-    return event_get_fd(&connection->event);
+    return connection->fd;
 }
 
 /* ---- what it may do ---- */
@@ -113,6 +113,24 @@ static void shrink_input(struct sttp__connection *connection)
     connection->input = small;
 }
 
+static void note_received(struct sttp__connection *connection, int received)
+{
+    connection->hungry = false;
+    if (connection->stopping)
+        connection->last_bytes -= received;
+}
+
+/* There are none: for ever, for now, or because of an error. */
+static void note_no_bytes(struct sttp__connection *connection, int error)
+{
+    if (error == 0)
+        connection->end_of_file = true;
+    else if (error == EAGAIN || error == EINTR)
+        connection->last_bytes = 0;
+    else
+        sttp__connection_fail(connection, STTP_CLOSE_RESET, error);
+}
+
 static void receive(struct sttp__connection *connection)
 {
     size_t size = sttp__unparsed(connection);
@@ -125,19 +143,11 @@ static void receive(struct sttp__connection *connection)
     if (connection->stopping && room > (size_t)connection->last_bytes)
         room = (size_t)connection->last_bytes;
     ssize_t received = recv(socket_of(connection), input->data + size, room, 0);
-    int error = errno;
+    if (received > 0)
+        note_received(connection, (int)received);
+    else
+        note_no_bytes(connection, received == 0 ? 0 : errno);
     take_bytes(connection, input, size, received > 0 ? (size_t)received : 0);
-    if (received > 0) {
-        connection->hungry = false;
-        if (connection->stopping)
-            connection->last_bytes -= (int)received;
-    } else if (received == 0) {
-        connection->end_of_file = true;
-    } else if (error == EAGAIN || error == EINTR) {
-        connection->last_bytes = 0;
-    } else {
-        sttp__connection_fail(connection, STTP_CLOSE_RESET, error);
-    }
 }
 
 /* ---- flush ---- */
@@ -240,28 +250,28 @@ static void listen_for(struct sttp__connection *connection, short wanted, bool e
     sttp__connection_fail(connection, STTP_CLOSE_MEMORY, errno);
 }
 
-static short wanted_interest(const struct sttp__connection *connection)
+static short wanted_interest(const struct sttp__connection *connection, bool wants)
 {
-    bool reads = connection->state == STTP__LINGERING || wants_bytes(connection);
+    bool reads = connection->state == STTP__LINGERING || wants;
     return (short)((reads ? EV_READ : 0) | (connection->socket_full ? EV_WRITE : 0));
 }
 
-static enum sttp__timeout wanted_timeout(const struct sttp__connection *connection)
+static enum sttp__timeout wanted_timeout(const struct sttp__connection *connection, bool wants)
 {
     if (connection->state == STTP__LINGERING)
         return STTP__TIMEOUT_LINGER;
     if (connection->socket_full)
         return STTP__TIMEOUT_SEND;
-    if (!wants_bytes(connection))
+    if (!wants)
         return STTP__TIMEOUT_NONE;
     if (sttp__unparsed(connection) > 0)
         return STTP__TIMEOUT_REQUEST;
     return connection->in_flight > 0 ? STTP__TIMEOUT_NONE : STTP__TIMEOUT_IDLE;
 }
 
-static void watch_time(struct sttp__connection *connection)
+static void watch_time(struct sttp__connection *connection, bool wants)
 {
-    enum sttp__timeout timeout = wanted_timeout(connection);
+    enum sttp__timeout timeout = wanted_timeout(connection, wants);
     bool restart = timeout == STTP__TIMEOUT_SEND ? connection->took : connection->consumed;
     if (timeout == STTP__TIMEOUT_IDLE)
         restart = connection->sent || connection->consumed;
@@ -297,17 +307,19 @@ static void close_failed(struct sttp__connection *connection)
 static void settle(struct sttp__connection *connection, bool surplus_bytes)
 {
     bool held = surplus_bytes && !sttp__takes_requests(connection);
-    if (!is_over(connection))
-        listen_for(connection, wanted_interest(connection), held);
+    bool over = is_over(connection);
+    bool wants = wants_bytes(connection);
+    if (!over)
+        listen_for(connection, wanted_interest(connection, wants), held);
     if (connection->failed) {
         close_failed(connection);
         return;
     }
     shrink_input(connection);
     sttp__unsent_count(connection);
-    if (sttp__takes_requests(connection) || (connection->stopping && wants_bytes(connection)))
+    if (sttp__takes_requests(connection) || (connection->stopping && wants))
         sttp__worker_schedule(connection);
-    watch_time(connection);
+    watch_time(connection, wants);
 }
 
 void sttp__connection_run(struct sttp__connection *connection, bool readable)
@@ -350,12 +362,14 @@ sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
     if (connection == NULL)
         return STTP_ERR_MEMORY;
     *connection = (struct sttp__connection){.worker = worker,
+                                            .fd = fd,
                                             .listener = acceptor->listener,
                                             .peer = *peer,
                                             .counted = counted,
                                             .hungry = true,
                                             .interest = EV_READ,
                                             .timeout = STTP__TIMEOUT_IDLE};
+    connection->end = &connection->first;
     event_assign(&connection->event, worker->base, fd, EV_READ | EV_PERSIST, on_event, connection);
     if (event_add(&connection->event, NULL) != 0) {
         sttp__release(&server->allocator, connection);

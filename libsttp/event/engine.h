@@ -103,12 +103,13 @@ struct sttp__connection {
     struct sttp__chunk *input; /* NULL where no byte waits to be parsed */
     sttp_parser parser;
     struct sttp_reply *first; /* the replies in their order */
-    struct sttp_reply *last;
-    unsigned in_flight;  /* replies in that queue */
-    unsigned unfinished; /* those of them that are not answered */
+    struct sttp_reply **end;  /* where the next one goes */
+    unsigned in_flight;       /* replies in that queue */
+    unsigned unfinished;      /* those of them that are not answered */
     struct sttp__output output;
     size_t waiting; /* bytes of answers that wait for earlier ones */
     size_t unsent;  /* what of its answers is counted in worker and server */
+    int fd;
     int last_bytes; /* what is still to be read of a stopping server's connection */
     int untaken;    /* bytes given to the socket, less those that the peer had taken when its time
                        to take more began */
@@ -118,18 +119,18 @@ struct sttp__connection {
     enum sttp__timeout timeout;
     sttp_close_reason reason; /* why its input has ended */
     short interest;           /* the event is registered for this */
-    bool busy : 1;            /* within sttp__connection_run: answers are sent at its end */
-    bool runnable : 1;        /* in the worker's list of those that have work */
-    bool hungry : 1;          /* the input holds no whole line: more bytes are needed */
-    bool barrier : 1;         /* later requests wait until all that are under way are answered */
-    bool end_of_file : 1;
-    bool socket_full : 1;
-    bool failed : 1;   /* to be closed at once */
-    bool stopping : 1; /* the server stops: nothing is read but last_bytes */
-    bool counted : 1;  /* by address */
-    bool consumed : 1; /* requests were taken since the timeout was set */
-    bool sent : 1;     /* bytes were sent since the timeout was set */
-    bool took : 1;     /* the peer took enough of them since then */
+    bool busy;                /* within sttp__connection_run: answers are sent at its end */
+    bool runnable;            /* in the worker's list of those that have work */
+    bool hungry;              /* the input holds no whole line: more bytes are needed */
+    bool barrier;             /* later requests wait until all that are under way are answered */
+    bool end_of_file;
+    bool socket_full;
+    bool failed;   /* to be closed at once */
+    bool stopping; /* the server stops: nothing is read but last_bytes */
+    bool counted;  /* by address */
+    bool consumed; /* requests were taken since the timeout was set */
+    bool sent;     /* bytes were sent since the timeout was set */
+    bool took;     /* the peer took enough of them since then */
 };
 
 TAILQ_HEAD(sttp__connections, sttp__connection);
@@ -177,26 +178,17 @@ bool sttp__connection_is_unfinished(const struct sttp__connection *connection);
 /* Counts what the connection's answers take now. */
 void sttp__unsent_count(struct sttp__connection *connection);
 
-/* While all connections together keep too much: resets those that have kept the most for the
+/* Where all connections together keep too much: resets those that have kept the most for the
  * longest, or wakes the worker that has to. Not from within a connection's run. */
-void sttp__unsent_trim(struct sttp__worker *worker);
+void sttp__unsent_reset(struct sttp__worker *worker);
 
 /* ---- requests: request.c ---- */
-
-/* Whether the answer to one more request may be asked for now. */
-bool sttp__has_room(const struct sttp__connection *connection);
-
-/* Whether lines that may be whole wait and can be taken. */
-bool sttp__takes_requests(const struct sttp__connection *connection);
 
 /* Takes whole lines, as many as may be taken, up to the limit of one run. */
 void sttp__process(struct sttp__connection *connection);
 
 /* Answers a request that is not finished in time; nothing is read any more. */
 void sttp__expire_request(struct sttp__connection *connection);
-
-/* The number of bytes in the input. */
-size_t sttp__unparsed(const struct sttp__connection *connection);
 
 /* Gives back the input's memory. */
 void sttp__drop_input(struct sttp__connection *connection);
@@ -251,6 +243,7 @@ struct sttp__worker {
     sttp_server *server;
     struct event_base *base;
     struct event timer; /* for the earliest of all timeouts */
+    int timer_fd;       /* what it waits for; -1 where there is none */
     struct event run;   /* for the runnable connections: after a look at the sockets */
     struct event wake;  /* the mailbox */
     uint64_t now;       /* milliseconds, read once for each event */
@@ -292,11 +285,9 @@ struct sttp__worker {
     bool cut; /* connections were closed by the deadline before they were answered */
     struct sttp__mailbox *mailbox;
     pthread_t thread;
-    /* Read by others, and so all below. Since when its first connection lingers, is idle, or has a
-     * full socket of which the peer takes nothing; UINT64_MAX where there is none. */
-    _Alignas(64) atomic_uint_fast64_t lingering_since;
-    atomic_uint_fast64_t idle_since;
-    atomic_uint_fast64_t stalled_since;
+    /* Read by others, and so all below. Since when the first connection is under each timeout;
+     * UINT64_MAX where there is none. */
+    _Alignas(64) atomic_uint_fast64_t first_since[STTP__TIMEOUTS];
     atomic_size_t unsent; /* bytes that the unsent answers of its connections take */
 };
 
@@ -345,6 +336,39 @@ struct sttp_server {
 
 /* Milliseconds of a clock that never goes back; async-signal-safe. */
 uint64_t sttp__server_now(void);
+
+/* ---- asked for each request ---- */
+
+/* Whether the answer to one more request may be asked for now. */
+static inline bool sttp__has_room(const struct sttp__connection *connection)
+{
+    const sttp_server_options *options = &connection->worker->server->options;
+    bool held = connection->barrier && connection->unfinished > 0;
+    return !held && connection->in_flight < options->max_in_flight &&
+           connection->output.size + connection->waiting < options->max_unsent;
+}
+
+/* Whether lines that may be whole wait and can be taken. */
+static inline bool sttp__takes_requests(const struct sttp__connection *connection)
+{
+    return connection->state == STTP__OPEN && !connection->hungry && !connection->failed &&
+           sttp__has_room(connection);
+}
+
+/* The number of bytes in the input. */
+static inline size_t sttp__unparsed(const struct sttp__connection *connection)
+{
+    return connection->input == NULL ? 0 : connection->input->end - connection->input->start;
+}
+
+/* Asks for that where it is needed. */
+static inline void sttp__unsent_trim(struct sttp__worker *worker)
+{
+    const struct sttp_server *server = worker->server;
+    if (atomic_load_explicit(&server->unsent, memory_order_relaxed) >
+        server->options.max_unsent_total)
+        sttp__unsent_reset(worker);
+}
 
 /* Fills in the peer's text, where there is one, and tells the program. */
 void sttp__notify(const sttp_server *server, sttp_notice *notice, const struct sttp__address *peer);

@@ -13,6 +13,8 @@
 
 #include "memory.h"
 
+_Thread_local const struct sttp__mailbox *sttp__mailbox_of_thread;
+
 struct sttp__on_the_way *sttp__on_the_way_create(const sttp_allocator *allocator, size_t most)
 {
     struct sttp__on_the_way *all = sttp__allocate(allocator, sizeof *all);
@@ -119,7 +121,7 @@ struct sttp__message *sttp__mailbox_close(struct sttp__mailbox *mailbox, size_t 
         out -= message->kind == STTP__MESSAGE_REPLY;
     mailbox->references += out;
     mailbox->closed = true;
-    atomic_store(&mailbox->running, false);
+    sttp__mailbox_of_thread = NULL;
     pthread_mutex_unlock(&mailbox->mutex);
     return first;
 }
@@ -138,10 +140,4 @@ void sttp__mailbox_arrived(struct sttp__mailbox *mailbox, size_t size)
 {
     atomic_fetch_sub(&mailbox->on_the_way, size);
     atomic_fetch_sub(&mailbox->all->bytes, size);
-}
-
-bool sttp__mailbox_is_own(const struct sttp__mailbox *mailbox)
-{
-    return atomic_load_explicit(&mailbox->running, memory_order_acquire) &&
-           pthread_equal(mailbox->thread, pthread_self());
 }

@@ -46,8 +46,6 @@ struct sttp__mailbox {
     bool closed;
     size_t references;
     int wake;                 /* an eventfd, readable when there is something to look at */
-    pthread_t thread;         /* the worker's, written before the first reply is given out */
-    atomic_bool running;      /* the thread lives */
     atomic_size_t on_the_way; /* bytes: what of `all` is on its way to this worker */
     struct sttp__on_the_way *all;
 };
@@ -79,7 +77,7 @@ bool sttp__mailbox_set_out(struct sttp__mailbox *mailbox, size_t size);
 /* So many bytes that had set out are on their way no more. */
 void sttp__mailbox_arrived(struct sttp__mailbox *mailbox, size_t size);
 
-/* Whether the caller runs on the worker's thread. */
-bool sttp__mailbox_is_own(const struct sttp__mailbox *mailbox);
+/* The one whose worker's thread this is; NULL in other threads, and when it is closed. */
+extern _Thread_local const struct sttp__mailbox *sttp__mailbox_of_thread;
 
 #endif

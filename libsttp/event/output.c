@@ -70,7 +70,6 @@ void sttp__pool_clear(struct sttp__pool *pool)
 
 static void link_chunk(struct sttp__output *output, struct sttp__chunk *chunk)
 {
-    chunk->next = NULL;
     output->memory += chunk->capacity;
     if (output->tail != NULL)
         output->tail->next = chunk;
@@ -79,23 +78,15 @@ static void link_chunk(struct sttp__output *output, struct sttp__chunk *chunk)
     output->tail = chunk;
 }
 
-char *sttp__output_reserve(struct sttp__output *output, struct sttp__pool *pool, size_t size)
+char *sttp__output_extend(struct sttp__output *output, struct sttp__pool *pool, size_t size)
 {
-    struct sttp__chunk *chunk = output->tail;
-    if (chunk == NULL || chunk->capacity - chunk->end < size) {
-        chunk = size <= STTP__CHUNK_CAPACITY ? sttp__pool_take(pool)
-                                             : sttp__chunk_create(pool->allocator, size);
-        if (chunk == NULL)
-            return NULL;
-        link_chunk(output, chunk);
-    }
-    return chunk->data + chunk->end;
-}
-
-void sttp__output_commit(struct sttp__output *output, size_t size)
-{
-    output->tail->end += size;
-    output->size += size;
+    struct sttp__chunk *chunk = size <= STTP__CHUNK_CAPACITY
+                                    ? sttp__pool_take(pool)
+                                    : sttp__chunk_create(pool->allocator, size);
+    if (chunk == NULL)
+        return NULL;
+    link_chunk(output, chunk);
+    return chunk->data;
 }
 
 void sttp__output_append(struct sttp__output *output, struct sttp__pool *pool,
@@ -132,7 +123,8 @@ static void consume(struct sttp__output *output, struct sttp__pool *pool, size_t
     output->tail = NULL;
 }
 
-ptrdiff_t sttp__output_send(struct sttp__output *output, struct sttp__pool *pool, int fd)
+/* Not inlined: one chunk, which is the usual case, shall not pay for the pieces. */
+__attribute__((noinline)) static ssize_t send_chunks(const struct sttp__output *output, int fd)
 {
     struct iovec pieces[PIECES_PER_SEND];
     struct msghdr message = {.msg_iov = pieces};
@@ -142,7 +134,17 @@ ptrdiff_t sttp__output_send(struct sttp__output *output, struct sttp__pool *pool
         pieces[message.msg_iovlen].iov_len = chunk->end - chunk->start;
         message.msg_iovlen++;
     }
-    ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+ptrdiff_t sttp__output_send(struct sttp__output *output, struct sttp__pool *pool, int fd)
+{
+    const struct sttp__chunk *first = output->head;
+    ssize_t sent;
+    if (first == output->tail)
+        sent = send(fd, first->data + first->start, first->end - first->start, MSG_NOSIGNAL);
+    else
+        sent = send_chunks(output, fd);
     if (sent >= 0)
         consume(output, pool, (size_t)sent);
     return sent;

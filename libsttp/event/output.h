@@ -46,10 +46,25 @@ struct sttp__output {
     size_t memory; /* what the chunks take, used or not */
 };
 
+/* What sttp__output_reserve does where the last chunk has no room: takes a new one. */
+char *sttp__output_extend(struct sttp__output *output, struct sttp__pool *pool, size_t size);
+
 /* Room for `size` bytes at the queue's end, to be written and then committed; NULL where memory is
  * out. */
-char *sttp__output_reserve(struct sttp__output *output, struct sttp__pool *pool, size_t size);
-void sttp__output_commit(struct sttp__output *output, size_t size);
+static inline char *sttp__output_reserve(struct sttp__output *output, struct sttp__pool *pool,
+                                         size_t size)
+{
+    struct sttp__chunk *chunk = output->tail;
+    if (chunk == NULL || chunk->capacity - chunk->end < size)
+        return sttp__output_extend(output, pool, size);
+    return chunk->data + chunk->end;
+}
+
+static inline void sttp__output_commit(struct sttp__output *output, size_t size)
+{
+    output->tail->end += size;
+    output->size += size;
+}
 
 /* Puts `chunk` behind what is there and owns it then. Small ones are copied, so that many of them
  * travel in few pieces. */

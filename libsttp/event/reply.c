@@ -23,13 +23,19 @@ enum {
 
 /* ---- the life of a reply ---- */
 
+/* What is the same for all replies of a worker stays in them while they are free. */
 static struct sttp_reply *take_reply(struct sttp__worker *worker)
 {
     struct sttp_reply *reply = worker->free_replies;
-    if (reply == NULL)
-        return sttp__allocate(&worker->server->allocator, sizeof *reply);
-    worker->free_replies = reply->next;
-    worker->free_reply_count--;
+    if (reply != NULL) {
+        worker->free_replies = reply->next;
+        worker->free_reply_count--;
+        return reply;
+    }
+    reply = sttp__allocate(&worker->server->allocator, sizeof *reply);
+    if (reply != NULL)
+        *reply = (struct sttp_reply){
+            .message = {.kind = STTP__MESSAGE_REPLY}, .mailbox = worker->mailbox, .worker = worker};
     return reply;
 }
 
@@ -50,16 +56,15 @@ struct sttp_reply *sttp__reply_create(struct sttp__connection *connection)
     struct sttp_reply *reply = take_reply(worker);
     if (reply == NULL)
         return NULL;
-    *reply = (struct sttp_reply){.message = {.kind = STTP__MESSAGE_REPLY},
-                                 .mailbox = worker->mailbox,
-                                 .worker = worker,
-                                 .connection = connection,
-                                 .connection_id = connection->id};
-    if (connection->last != NULL)
-        connection->last->next = reply;
-    else
-        connection->first = reply;
-    connection->last = reply;
+    reply->next = NULL;
+    reply->connection = connection;
+    reply->connection_id = connection->id;
+    reply->answer = NULL;
+    reply->counted = 0;
+    reply->done = false;
+    reply->change = false;
+    *connection->end = reply;
+    connection->end = &reply->next;
     connection->in_flight++;
     connection->unfinished++;
     worker->replies_out++;
@@ -87,7 +92,7 @@ void sttp__reply_orphan_all(struct sttp__connection *connection)
         sttp__pool_give(&worker->pool, reply->answer);
         give_reply(worker, reply);
     }
-    connection->last = NULL;
+    connection->end = &connection->first;
     connection->waiting = 0;
 }
 
@@ -164,44 +169,59 @@ static sttp_status make_answer(const struct sttp_reply *reply, const sttp_respon
 
 /* ---- answering ---- */
 
-/* Sends on all that are answered, up to the first that is not. */
-static void release_done(struct sttp__connection *connection)
+static inline void remove_first(struct sttp__connection *connection)
 {
-    struct sttp__worker *worker = connection->worker;
-    while (connection->first != NULL && connection->first->done) {
-        struct sttp_reply *reply = connection->first;
-        connection->first = reply->next;
-        if (reply->next == NULL)
-            connection->last = NULL;
-        connection->in_flight--;
-        if (reply->answer != NULL) {
-            connection->waiting -= reply->answer->end;
-            sttp__output_append(&connection->output, &worker->pool, reply->answer);
-        }
-        give_reply(worker, reply);
-    }
+    struct sttp_reply *reply = connection->first;
+    connection->first = reply->next;
+    if (reply->next == NULL)
+        connection->end = &connection->first;
+    connection->in_flight--;
+    give_reply(connection->worker, reply);
 }
 
-/* The reply is answered: by a chunk, or, where it is the first, in the output already. */
-static void finish(struct sttp_reply *reply, struct sttp__chunk *answer)
+static void release_first(struct sttp__connection *connection)
 {
-    struct sttp__connection *connection = reply->connection;
-    reply->done = true;
-    reply->answer = answer;
+    struct sttp__chunk *answer = connection->first->answer;
+    if (answer != NULL) {
+        connection->waiting -= answer->end;
+        sttp__output_append(&connection->output, &connection->worker->pool, answer);
+    }
+    remove_first(connection);
+}
+
+/* Sends on all that are answered, up to the first that is not. */
+static inline void release_done(struct sttp__connection *connection)
+{
+    while (connection->first != NULL && connection->first->done)
+        release_first(connection);
+}
+
+/* The first reply is answered, in the output. */
+static inline void finish_first(struct sttp__connection *connection)
+{
     connection->unfinished--;
     connection->worker->replies_out--;
-    if (answer != NULL)
-        connection->waiting += answer->end;
+    remove_first(connection);
     release_done(connection);
     if (!connection->busy)
         sttp__worker_schedule(connection);
 }
 
+/* The reply is answered by a chunk; NULL where there was no memory for it. */
 static void finish_with(struct sttp_reply *reply, struct sttp__chunk *answer)
 {
+    struct sttp__connection *connection = reply->connection;
     if (answer == NULL)
-        sttp__connection_fail(reply->connection, STTP_CLOSE_MEMORY, 0);
-    finish(reply, answer);
+        sttp__connection_fail(connection, STTP_CLOSE_MEMORY, 0);
+    else
+        connection->waiting += answer->end;
+    reply->done = true;
+    reply->answer = answer;
+    connection->unfinished--;
+    connection->worker->replies_out--;
+    release_done(connection);
+    if (!connection->busy)
+        sttp__worker_schedule(connection);
 }
 
 sttp_status sttp__reply_answer(struct sttp_reply *reply, const sttp_response *response)
@@ -221,7 +241,7 @@ sttp_status sttp__reply_answer(struct sttp_reply *reply, const sttp_response *re
     size_t size;
     sttp_status status = serialize(reply, response, room, capacity, &size);
     sttp__output_commit(&connection->output, size);
-    finish(reply, NULL);
+    finish_first(connection);
     return status;
 }
 
@@ -283,7 +303,7 @@ static sttp_status send_from_elsewhere(sttp_reply *reply, const sttp_response *r
 
 sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response)
 {
-    if (!sttp__mailbox_is_own(reply->mailbox))
+    if (reply->mailbox != sttp__mailbox_of_thread)
         return send_from_elsewhere(reply, response);
     if (reply->connection != NULL)
         return sttp__reply_answer(reply, response);
@@ -295,27 +315,35 @@ sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *response)
  * no memory. */
 static char *reserve_now(sttp_reply *reply, size_t size)
 {
+    if (reply->mailbox != sttp__mailbox_of_thread)
+        return NULL;
     struct sttp__connection *connection = reply->connection;
-    if (!sttp__mailbox_is_own(reply->mailbox) || connection == NULL || reply != connection->first)
+    if (connection == NULL || reply != connection->first)
         return NULL;
     return sttp__output_reserve(&connection->output, &connection->worker->pool, size);
 }
 
-sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer)
+/* Not inlined: an answer that goes right now shall not pay for what this one keeps on the stack. */
+__attribute__((noinline)) static sttp_status send_parsed(sttp_reply *reply, sttp_slice answer)
 {
-    char *room = reserve_now(reply, answer.size);
-    if (room != NULL) {
-        memcpy(room, answer.data, answer.size);
-        sttp__output_commit(&reply->connection->output, answer.size);
-        finish(reply, NULL);
-        return STTP_OK;
-    }
     sttp_parser parser = {0};
     sttp_response response = {0};
     size_t consumed;
     sttp_parse_response(&parser, answer.data, answer.size, STTP_MAX_CONTENTS_LINE, false, &consumed,
                         &response, NULL);
     return sttp_reply_send(reply, &response);
+}
+
+sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer)
+{
+    char *room = reserve_now(reply, answer.size);
+    if (room == NULL)
+        return send_parsed(reply, answer);
+    struct sttp__connection *connection = reply->connection;
+    memcpy(room, answer.data, answer.size);
+    sttp__output_commit(&connection->output, answer.size);
+    finish_first(connection);
+    return STTP_OK;
 }
 
 uint64_t sttp_reply_connection(const sttp_reply *reply)

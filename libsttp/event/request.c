@@ -13,25 +13,6 @@
 
 enum { REQUESTS_PER_RUN = 256 };
 
-bool sttp__has_room(const struct sttp__connection *connection)
-{
-    const sttp_server_options *options = &connection->worker->server->options;
-    bool held = connection->barrier && connection->unfinished > 0;
-    return !held && connection->in_flight < options->max_in_flight &&
-           connection->output.size + connection->waiting < options->max_unsent;
-}
-
-bool sttp__takes_requests(const struct sttp__connection *connection)
-{
-    return connection->state == STTP__OPEN && !connection->hungry && !connection->failed &&
-           sttp__has_room(connection);
-}
-
-size_t sttp__unparsed(const struct sttp__connection *connection)
-{
-    return connection->input == NULL ? 0 : connection->input->end - connection->input->start;
-}
-
 void sttp__drop_input(struct sttp__connection *connection)
 {
     sttp__pool_give(&connection->worker->pool, connection->input);
@@ -47,7 +28,7 @@ static void end_input(struct sttp__connection *connection, sttp_close_reason rea
 }
 
 /* The next place in the order of answers; NULL where the connection has failed for want of it. */
-static struct sttp_reply *next_reply(struct sttp__connection *connection)
+static inline struct sttp_reply *next_reply(struct sttp__connection *connection)
 {
     struct sttp_reply *reply = sttp__reply_create(connection);
     connection->requests++;
@@ -94,7 +75,7 @@ static void refuse_http(struct sttp__connection *connection)
 /* Whether it waits for all requests before it, and all behind it wait for it. */
 static bool runs_alone(const sttp_request *request)
 {
-    return sttp_action_is_change(request->action) || request->action == STTP_ACTION_LIST;
+    return request->action != STTP_ACTION_SHOW;
 }
 
 static void dispatch(struct sttp__connection *connection, const sttp_request *request)
@@ -103,8 +84,8 @@ static void dispatch(struct sttp__connection *connection, const sttp_request *re
     struct sttp_reply *reply = next_reply(connection);
     if (reply == NULL)
         return;
-    reply->change = sttp_action_is_change(request->action);
     connection->barrier = runs_alone(request);
+    reply->change = connection->barrier && sttp_action_is_change(request->action);
     options->handler(options->handler_context, request, reply);
 }
 
@@ -162,7 +143,8 @@ static void take_end(struct sttp__connection *connection)
     }
 }
 
-void sttp__process(struct sttp__connection *connection)
+/* Not inlined: it and what it is called by would have to share the registers. */
+__attribute__((noinline)) void sttp__process(struct sttp__connection *connection)
 {
     int left = REQUESTS_PER_RUN;
     while (left-- > 0 && sttp__unparsed(connection) > 0 && sttp__takes_requests(connection))

@@ -44,7 +44,8 @@ static struct sttp__worker *worst_worker(const sttp_server *server, uint64_t now
     uint64_t most = 0;
     for (unsigned i = 0; i < server->created; i++) {
         struct sttp__worker *worker = &server->workers[i];
-        uint64_t since = atomic_load_explicit(&worker->stalled_since, memory_order_relaxed);
+        uint64_t since =
+            atomic_load_explicit(&worker->first_since[STTP__TIMEOUT_SEND], memory_order_relaxed);
         size_t unsent = atomic_load_explicit(&worker->unsent, memory_order_relaxed);
         if (since == UINT64_MAX)
             continue;
@@ -86,7 +87,7 @@ static bool is_urgent(const struct sttp__worker *worker, size_t excess)
            atomic_load_explicit(&worker->unsent, memory_order_relaxed) > share;
 }
 
-void sttp__unsent_trim(struct sttp__worker *worker)
+void sttp__unsent_reset(struct sttp__worker *worker)
 {
     sttp_server *server = worker->server;
     size_t limit = server->options.max_unsent_total;

@@ -3,7 +3,8 @@
  * Timeouts. Each kind has one length, so each has a list in which connections stand in the order of
  * their expiry; setting a timeout is to move to the end of a list. One timer serves all lists and
  * the other dates of the worker. It is set for the earliest date known when it was set and not
- * moved when that date moves away: it fires, finds nothing to do, and is set anew.
+ * moved when that date moves away: it fires, finds nothing to do, and is set anew. It is a
+ * descriptor: libevent reads the clock twice for each wait while it has a timer of its own.
  *
  * Work that is left over, or that comes from elsewhere than the connection's socket, puts the
  * connection in the list of the runnable ones, which run after the loop has looked at the sockets.
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -33,31 +35,21 @@ void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)
     if (worker->timer_at != 0 && worker->timer_at <= at)
         return;
     uint64_t delay = at > worker->now ? at - worker->now : 1;
-    struct timeval interval = {.tv_sec = (time_t)(delay / 1000),
-                               .tv_usec = (suseconds_t)(delay % 1000 * 1000)};
-    event_add(&worker->timer, &interval);
+    struct itimerspec once = {
+        .it_value = {.tv_sec = (time_t)(delay / 1000), .tv_nsec = (long)(delay % 1000 * 1000000)}};
+    timerfd_settime(worker->timer_fd, 0, &once, NULL);
     worker->timer_at = at;
 }
 
-static uint64_t first_since(const struct sttp__worker *worker, enum sttp__timeout timeout)
+/* Tells the other workers since when the first connection is under a timeout: how good it is to be
+ * closed. What has not changed is not written, and stays in their caches. */
+static void publish_first(struct sttp__worker *worker, enum sttp__timeout timeout)
 {
     const struct sttp__connection *first = TAILQ_FIRST(&worker->by_timeout[timeout]);
-    return first == NULL ? UINT64_MAX : first->since;
-}
-
-/* Others read it: what has not changed is not written, and stays in their caches. */
-static void publish(atomic_uint_fast64_t *place, uint64_t value)
-{
-    if (atomic_load_explicit(place, memory_order_relaxed) != value)
-        atomic_store_explicit(place, value, memory_order_relaxed);
-}
-
-/* Tells the other workers how good the connections are that this one could close. */
-static void publish_first(struct sttp__worker *worker)
-{
-    publish(&worker->lingering_since, first_since(worker, STTP__TIMEOUT_LINGER));
-    publish(&worker->idle_since, first_since(worker, STTP__TIMEOUT_IDLE));
-    publish(&worker->stalled_since, first_since(worker, STTP__TIMEOUT_SEND));
+    uint64_t since = first == NULL ? UINT64_MAX : first->since;
+    atomic_uint_fast64_t *place = &worker->first_since[timeout];
+    if (atomic_load_explicit(place, memory_order_relaxed) != since)
+        atomic_store_explicit(place, since, memory_order_relaxed);
 }
 
 static void enter_timeout(struct sttp__connection *connection, enum sttp__timeout timeout)
@@ -68,22 +60,40 @@ static void enter_timeout(struct sttp__connection *connection, enum sttp__timeou
     TAILQ_INSERT_TAIL(&worker->by_timeout[timeout], connection, in_timeouts);
     if (timeout != STTP__TIMEOUT_NONE)
         sttp__worker_arm(worker, worker->now + worker->timeouts[timeout]);
-    publish_first(worker);
+    publish_first(worker, timeout);
 }
 
 static void leave_timeout(struct sttp__connection *connection)
 {
     struct sttp__worker *worker = connection->worker;
     TAILQ_REMOVE(&worker->by_timeout[connection->timeout], connection, in_timeouts);
+    publish_first(worker, connection->timeout);
+}
+
+/* The same timeout anew. The timer needs no look: it is not set for later than the list's first. */
+static void renew_timeout(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    struct sttp__connections *list = &worker->by_timeout[connection->timeout];
+    bool was_first = TAILQ_FIRST(list) == connection;
+    connection->since = worker->now;
+    if (TAILQ_NEXT(connection, in_timeouts) != NULL) {
+        TAILQ_REMOVE(list, connection, in_timeouts);
+        TAILQ_INSERT_TAIL(list, connection, in_timeouts);
+    }
+    if (was_first)
+        publish_first(worker, connection->timeout);
 }
 
 void sttp__worker_set_timeout(struct sttp__connection *connection, enum sttp__timeout timeout,
                               bool restart)
 {
-    if (connection->timeout == timeout && !restart)
-        return;
-    leave_timeout(connection);
-    enter_timeout(connection, timeout);
+    if (connection->timeout != timeout) {
+        leave_timeout(connection);
+        enter_timeout(connection, timeout);
+    } else if (restart) {
+        renew_timeout(connection);
+    }
 }
 
 static void expire(struct sttp__worker *worker, enum sttp__timeout timeout)
@@ -122,7 +132,6 @@ void sttp__worker_remove(struct sttp__connection *connection)
 {
     struct sttp__worker *worker = connection->worker;
     leave_timeout(connection);
-    publish_first(worker);
     if (connection->runnable)
         unschedule(connection);
     worker->connections--;
@@ -131,8 +140,9 @@ void sttp__worker_remove(struct sttp__connection *connection)
 
 /* ---- the runnable ---- */
 
-/* A timer of no length, and not an active event: the loop looks at the sockets first. */
-static void arm_run(struct sttp__worker *worker)
+/* A timer of no length, and not an active event: the loop looks at the sockets first. Not inlined:
+ * most answers are given within a run, which needs none. */
+__attribute__((noinline)) static void arm_run(struct sttp__worker *worker)
 {
     struct timeval none = {0};
     if (!event_pending(&worker->run, EV_TIMEOUT, NULL))
@@ -230,12 +240,20 @@ static void check_stop(struct sttp__worker *worker)
 
 /* ---- events ---- */
 
+/* Takes what makes the descriptor of a timer or of a mailbox readable. */
+static void drain(int fd)
+{
+    uint64_t count;
+    ssize_t got = read(fd, &count, sizeof count);
+    (void)got;
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__worker *worker = argument;
-    (void)fd;
     (void)what;
     sttp__worker_tick(worker);
+    drain(fd);
     worker->timer_at = 0;
     for (int i = 0; i < STTP__TIMEOUT_NONE; i++)
         expire(worker, (enum sttp__timeout)i);
@@ -262,12 +280,9 @@ static void take_messages(struct sttp__worker *worker)
 static void on_wake(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__worker *worker = argument;
-    uint64_t count;
     (void)what;
     sttp__worker_tick(worker);
-    /* Before the messages are taken: who comes later wakes again. */
-    ssize_t got = read(fd, &count, sizeof count);
-    (void)got;
+    drain(fd); /* before the messages are taken: who comes later wakes again */
     worker->collecting = true;
     take_messages(worker);
     check_stop(worker);
@@ -294,8 +309,11 @@ static void close_mailbox(struct sttp__worker *worker)
 static void *run_worker(void *argument)
 {
     struct sttp__worker *worker = argument;
-    worker->mailbox->thread = pthread_self();
-    atomic_store(&worker->mailbox->running, true);
+    int before;
+    /* Nobody cancels a worker: the C library need not get ready for it in each system call. */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
+    sttp__mailbox_of_thread = worker->mailbox;
     event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY);
     cut_all(worker); /* nothing is left, unless the loop itself has failed */
     close_mailbox(worker);
@@ -304,12 +322,11 @@ static void *run_worker(void *argument)
 }
 
 /* libevent takes memory for a timer when it is added to a base that has not had so many before, and
- * keeps it. Added once now, they cannot fail later, when nobody could do without them. */
-static bool reserve_timers(struct sttp__worker *worker)
+ * keeps it. Added once now, it cannot fail later, when nobody could do without it. */
+static bool reserve_run(struct sttp__worker *worker)
 {
     const struct timeval later = {.tv_sec = 1};
-    bool done = event_add(&worker->timer, &later) == 0 && event_add(&worker->run, &later) == 0;
-    event_del(&worker->timer);
+    bool done = event_add(&worker->run, &later) == 0;
     event_del(&worker->run);
     return done;
 }
@@ -326,37 +343,43 @@ static sttp_status prepare(struct sttp__worker *worker)
     if (config == NULL)
         return STTP_ERR_MEMORY;
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME);
     event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
     worker->base = event_base_new_with_config(config);
     event_config_free(config);
     if (worker->base == NULL)
         return failure();
+    worker->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (worker->timer_fd < 0)
+        return failure();
     worker->mailbox = sttp__mailbox_create(&worker->server->allocator, worker->server->on_the_way);
     if (worker->mailbox == NULL)
         return failure();
-    event_assign(&worker->timer, worker->base, -1, 0, on_timer, worker);
+    event_assign(&worker->timer, worker->base, worker->timer_fd, EV_READ | EV_PERSIST, on_timer,
+                 worker);
     event_assign(&worker->run, worker->base, -1, 0, on_run, worker);
     event_assign(&worker->wake, worker->base, worker->mailbox->wake, EV_READ | EV_PERSIST, on_wake,
                  worker);
-    if (!reserve_timers(worker))
+    if (!reserve_run(worker))
         return STTP_ERR_MEMORY;
-    return event_add(&worker->wake, NULL) == 0 ? STTP_OK : failure();
+    if (event_add(&worker->timer, NULL) != 0 || event_add(&worker->wake, NULL) != 0)
+        return failure();
+    return STTP_OK;
 }
 
 sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server)
 {
-    *worker = (struct sttp__worker){.server = server};
+    *worker = (struct sttp__worker){.server = server, .timer_fd = -1};
     worker->pool.allocator = &server->allocator;
     worker->timeouts[STTP__TIMEOUT_IDLE] = server->options.idle_timeout;
     worker->timeouts[STTP__TIMEOUT_REQUEST] = server->options.request_timeout;
     worker->timeouts[STTP__TIMEOUT_SEND] = server->options.send_timeout;
     worker->timeouts[STTP__TIMEOUT_LINGER] = LINGER_IDLE;
-    for (int i = 0; i < STTP__TIMEOUTS; i++)
+    for (int i = 0; i < STTP__TIMEOUTS; i++) {
         TAILQ_INIT(&worker->by_timeout[i]);
+        atomic_init(&worker->first_since[i], UINT64_MAX);
+    }
     TAILQ_INIT(&worker->runnable);
-    atomic_init(&worker->lingering_since, UINT64_MAX);
-    atomic_init(&worker->idle_since, UINT64_MAX);
-    atomic_init(&worker->stalled_since, UINT64_MAX);
     sttp_status status = prepare(worker);
     if (status != STTP_OK) {
         int error = errno;
@@ -377,6 +400,8 @@ void sttp__worker_destroy(struct sttp__worker *worker)
         }
         event_base_free(worker->base);
     }
+    if (worker->timer_fd >= 0)
+        close(worker->timer_fd);
     sttp__mailbox_release(worker->mailbox);
     sttp__pool_clear(&worker->pool);
     while (worker->free_replies != NULL) {

@@ -41,6 +41,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -83,12 +84,15 @@
     CALL(int, -1, renameat2,                                                                       \
          (int from, const char *path, int to, const char *name, unsigned flags),                   \
          (from, path, to, name, flags))                                                            \
+    CALL(ssize_t, -1, send, (int fd, const void *from, size_t size, int flags),                    \
+         (fd, from, size, flags))                                                                  \
     CALL(ssize_t, -1, sendmsg, (int fd, const struct msghdr *message, int flags),                  \
          (fd, message, flags))                                                                     \
     CALL(int, -1, setsockopt, (int fd, int level, int name, const void *value, socklen_t size),    \
          (fd, level, name, value, size))                                                           \
     CALL(int, -1, socket, (int family, int type, int protocol), (family, type, protocol))          \
     CALL(int, -1, syncfs, (int fd), (fd))                                                          \
+    CALL(int, -1, timerfd_create, (int clock, int flags), (clock, flags))                          \
     CALL(int, -1, unlinkat, (int at, const char *path, int flags), (at, path, flags))
 
 /* The slots: those and the ones that are written out below. */
@@ -309,15 +313,18 @@ int __wrap_fcntl(int fd, int command, ...)
     RETURN_OR_FAIL(int, -1, SLOT_fcntl, __real_fcntl(fd, command, argument));
 }
 
-/* openat2 is the one system call that has no function. */
-DECLARE(long, syscall, (long number, int at, const char *path, struct open_how *how, size_t size));
-long __wrap_syscall(long number, int at, const char *path, struct open_how *how, size_t size)
+/* System calls that have no function: openat2, and futex, which does not fail. */
+DECLARE(long, syscall, (long number, long a, long b, long c, long d, long e, long f));
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
+    if (number == SYS_futex)
+        return __real_syscall(number, a, b, c, d, e, f);
     if (number != SYS_openat2)
         abort();
+    const struct open_how *how = (const struct open_how *)c;
     bool cached = (how->resolve & RESOLVE_CACHED) != 0;
     RETURN_OR_FAIL(long, -1, cached ? SLOT_openat2_cached : SLOT_openat2,
-                   __real_syscall(number, at, path, how, size));
+                   __real_syscall(number, a, b, c, d, e, f));
 }
 
 /* ---- the table ---- */

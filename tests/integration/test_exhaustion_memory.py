@@ -339,6 +339,10 @@ def test_every_eventfd_of_a_start_fails_once():
     assert every_start("eventfd", errno.EMFILE, "Too many open files")
 
 
+def test_every_timer_of_a_start_fails_once():
+    assert every_start("timerfd_create", errno.EMFILE, "Too many open files")
+
+
 def test_every_socket_of_a_start_fails_once():
     assert every_start("socket", errno.ENFILE, "Too many open files in system")
 
@@ -428,7 +432,7 @@ def test_the_kernel_is_out_of_memory():
     with sttpd("--durability", "none") as (faults, server):
         for name, error in (("openat2", errno.ENOMEM), ("fdopendir", errno.ENOMEM),
                             ("event_add", errno.ENOSPC), ("recv", errno.ENOMEM),
-                            ("sendmsg", errno.ENOBUFS), ("mkdirat", errno.ENOMEM),
+                            ("send", errno.ENOBUFS), ("mkdirat", errno.ENOMEM),
                             ("renameat2", errno.ENOMEM), ("unlinkat", errno.ENOMEM)):
             every_nth(faults, server, name, error)
 

@@ -148,10 +148,10 @@ def test_more_listings_than_a_busy_worker_takes_in():
             Server(program=faults.PROGRAM, env=faults.env, config=config) as server:
         answer = make_deep(server, HALF)
         with memory_grows_at_most(server, 2 * bound + 2 * (MAKING + HEAP)), \
-                ThreadPoolExecutor(1) as pool, faults.delayed("sendmsg", 1):
+                ThreadPoolExecutor(1) as pool, faults.delayed("send", 1):
             done = pool.submit(crowd, server, [LIST_DEEP.rstrip()] * count, 120)
             server.wait_log("LIST /d: answered with 500 instead: too many bytes", 60)
-            faults.delay("sendmsg", 0)
+            faults.delay("send", 0)
             answers, _ = done.result()
         busy = answers.count(b'500 /d SERVER ERROR "server busy"\n')
         whole = answers.count(answer)
