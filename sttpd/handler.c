@@ -272,12 +272,6 @@ static void end_change(store_operation *operation)
     sttp_cache_change_end(call->handler->cache, &call->change);
 }
 
-static void send_hit(struct handler *handler, sttp_reply *reply, sttp_cache_hit *hit)
-{
-    sttp_reply_send_bytes(reply, hit->response);
-    sttp_cache_release(handler->cache, hit);
-}
-
 /* A listing with a query is not kept: it would be one of many of the same directory. */
 static bool is_kept(const struct handler *handler, const sttp_request *request)
 {
@@ -286,28 +280,14 @@ static bool is_kept(const struct handler *handler, const sttp_request *request)
             (request->action == STTP_ACTION_LIST && request->query.data == NULL));
 }
 
-/* Whether the store has to be asked by this call. */
-static bool has_to_ask(struct call *call)
+/* What the cache says to do for a call. */
+static sttp_cache_turn take_lease(struct call *call, sttp_cache_hit *hit)
 {
-    struct handler *handler = call->handler;
-    sttp_cache_hit hit;
-
     call->lease = (sttp_cache_lease){.action = call->operation.action,
                                      .path = call->operation.path,
                                      .complete = complete_waiting};
-    switch (sttp_cache_lease_take(handler->cache, &call->lease, &hit)) {
-    case STTP_CACHE_HIT:
-        send_hit(handler, call->reply, &hit);
-        free(call);
-        atomic_fetch_sub(&handler->outstanding, 1);
-        return false;
-    case STTP_CACHE_WAIT:
-        return false;
-    case STTP_CACHE_FETCH:
-        break;
-    }
     call->has_lease = true;
-    return true;
+    return sttp_cache_lease_take(call->handler->cache, &call->lease, hit);
 }
 
 /* ---- requests ---- */
@@ -341,37 +321,59 @@ static struct call *call_create(const sttp_request *request)
     return call;
 }
 
+static void refuse(struct handler *handler, const sttp_request *request, sttp_reply *reply)
+{
+    uint64_t connection = sttp_reply_connection(reply);
+    sttp_response response = {.code = STTP_CODE_SERVER_ERROR,
+                              .echo = request->path,
+                              .message = STTP_SLICE("out of memory; try again later")};
+
+    sttp_reply_send(reply, &response);
+    log_write(handler->log, LOG_LEVEL_WARNING, "connection %llu: %s %.*s: out of memory",
+              (unsigned long long)connection, sttp_action_name(request->action),
+              (int)request->path.size, request->path.data);
+}
+
+/* True where the answer has come into the cache meanwhile and is in *hit: nobody else is asked. Not
+ * inlined: a hit shall not pay for what this one keeps. */
+__attribute__((noinline)) static bool ask(struct handler *handler, const sttp_request *request,
+                                          sttp_reply *reply, bool kept, sttp_cache_hit *hit)
+{
+    struct call *call = call_create(request);
+    sttp_cache_turn turn = STTP_CACHE_FETCH;
+
+    if (call == NULL) {
+        refuse(handler, request, reply);
+        return false;
+    }
+    call->handler = handler;
+    call->reply = reply;
+    call->connection = sttp_reply_connection(reply);
+    if (handler->cache != NULL) {
+        call->operation.begin = begin_change;
+        call->operation.end = end_change;
+    }
+    atomic_fetch_add(&handler->outstanding, 1);
+    if (kept)
+        turn = take_lease(call, hit);
+    if (turn == STTP_CACHE_FETCH)
+        handler->store->submit(handler->store, &call->operation);
+    if (turn != STTP_CACHE_HIT)
+        return false;
+    free(call);
+    atomic_fetch_sub(&handler->outstanding, 1);
+    return true;
+}
+
 void handler_handle(void *context, const sttp_request *request, sttp_reply *reply)
 {
     struct handler *handler = context;
     bool kept = is_kept(handler, request);
     sttp_cache_hit hit;
 
-    if (kept && sttp_cache_get(handler->cache, request->action, request->path, &hit)) {
-        send_hit(handler, reply, &hit);
+    if (!(kept && sttp_cache_get(handler->cache, request->action, request->path, &hit)) &&
+        !ask(handler, request, reply, kept, &hit))
         return;
-    }
-    uint64_t connection = sttp_reply_connection(reply);
-    struct call *call = call_create(request);
-
-    if (call == NULL) {
-        sttp_response response = {.code = STTP_CODE_SERVER_ERROR,
-                                  .echo = request->path,
-                                  .message = STTP_SLICE("out of memory; try again later")};
-        sttp_reply_send(reply, &response);
-        log_write(handler->log, LOG_LEVEL_WARNING, "connection %llu: %s %.*s: out of memory",
-                  (unsigned long long)connection, sttp_action_name(request->action),
-                  (int)request->path.size, request->path.data);
-        return;
-    }
-    call->handler = handler;
-    call->reply = reply;
-    call->connection = connection;
-    atomic_fetch_add(&handler->outstanding, 1);
-    if (handler->cache != NULL) {
-        call->operation.begin = begin_change;
-        call->operation.end = end_change;
-    }
-    if (!kept || has_to_ask(call))
-        handler->store->submit(handler->store, &call->operation);
+    sttp_reply_send_bytes(reply, hit.response);
+    sttp_cache_release(handler->cache, &hit);
 }
