@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,6 +31,7 @@ struct fs_path {
 
 struct fs_step;
 struct fs_reading;
+struct fs_member;
 
 /* The thread that syncs once a second (STORE_DURABILITY_INTERVAL). */
 struct fs_syncer {
@@ -40,6 +42,12 @@ struct fs_syncer {
     bool stopping;       /* under the lock */
     atomic_bool changed; /* since the last sync */
     atomic_int failure;  /* errno of a sync, until a change has told it */
+};
+
+/* Changes that wait for the sync of their directory, or are covered by one under way. */
+struct fs_group {
+    pthread_mutex_t lock;
+    struct fs_member *members; /* the last one first */
 };
 
 struct store_fs {
@@ -56,6 +64,7 @@ struct store_fs {
     struct fs_reading *readings;
     atomic_bool unsure; /* a sync of new directories failed: see store_fs_sync.c */
     struct fs_syncer syncer;
+    struct fs_group group;
 };
 
 /* ---- store_fs_root.c: names and descriptors ---- */
@@ -145,6 +154,9 @@ store_result fs_delete(struct store_fs *fs, store_operation *operation);
  * final: a later sync of the same data could succeed without having written them. */
 int fs_sync(struct store_fs *fs, int fd);
 
+/* The same for a directory in which others may change something, too. */
+int fs_sync_shared(struct store_fs *fs, int directory);
+
 /* Syncs a directory after a change in it became visible. */
 store_result fs_sync_visible(struct store_fs *fs, int directory);
 
@@ -160,6 +172,22 @@ store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory,
 /* Starts and ends the thread of STORE_DURABILITY_INTERVAL; 0 or an errno. */
 int fs_syncer_start(struct store_fs *fs);
 void fs_syncer_stop(struct store_fs *fs);
+
+/* ---- store_fs_group.c: group commit ---- */
+
+/* One that waits for the sync of a directory; on its thread's stack. */
+struct fs_member {
+    struct fs_member *next;
+    uint32_t device[2];
+    uint64_t inode;
+    struct fs_member *leader; /* who syncs for it, maybe itself; NULL: nobody yet */
+    int error;                /* of that sync */
+    sem_t wake;               /* it is synced, or it is to lead */
+};
+
+/* Syncs a directory by a sync that begins later than this, and that others who wait for the same
+ * directory share. -1 and errno on failure. */
+int fs_group_sync(struct fs_group *group, int directory);
 
 /* ---- store_fs_directory.c: reading directories ---- */
 

@@ -1,6 +1,6 @@
-/* Durability. `always`: each change syncs its file and its directories; the kernel lets those that
- * wait together share one commit of its journal. `interval`: a thread syncs the file system once a
- * second if something changed.
+/* Durability. `always`: each change syncs its file and its directories, a directory together with
+ * others that wait for the same (see store_fs_group.c). `interval`: a thread syncs the file system
+ * once a second if something changed.
  *
  * What spans operations is what is visible and not yet synced (see store_fs_step.c). A CREATE that
  * made directories syncs the directory above them after they became visible, and another CREATE may
@@ -30,9 +30,16 @@ int fs_sync(struct store_fs *fs, int fd)
     return 0;
 }
 
+int fs_sync_shared(struct store_fs *fs, int directory)
+{
+    if (fs->durability == STORE_DURABILITY_ALWAYS)
+        return fs_group_sync(&fs->group, directory);
+    return fs_sync(fs, directory);
+}
+
 store_result fs_sync_visible(struct store_fs *fs, int directory)
 {
-    return fs_sync(fs, directory) == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
+    return fs_sync_shared(fs, directory) == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
 }
 
 store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
@@ -58,7 +65,7 @@ store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
 store_result fs_sync_shown(struct store_fs *fs, const struct fs_path *directory, int fd, bool texts)
 {
     if (fs->durability != STORE_DURABILITY_ALWAYS || !fs_is_changing(fs, directory, texts) ||
-        fs_sync(fs, fd) == 0)
+        fs_sync_shared(fs, fd) == 0)
         return STORE_DONE;
     return fs_result(errno);
 }

@@ -218,6 +218,8 @@ class Replay:
         elif call in self.entered:
             self.entered.remove(call)
             self._show(call)
+        elif call.name == "sync_file_range" and call.arguments[3] == "SYNC_FILE_RANGE_WAIT_BEFORE":
+            pass  # writes nothing
         elif call.name in UNKNOWN:
             touched = call.arguments[0].isdigit() and self.node(call) is not None
             named = self.docroot.hex() in "".join(call.arguments).replace("\\x", "")

@@ -16,13 +16,14 @@ import sys
 import tempfile
 import threading
 
-from disk_model import Disk, Replay, build, frozen, has_leftovers, read_tree, view_of
+from disk_model import Directory, Disk, Replay, build, frozen, has_leftovers, read_tree, view_of
 from harness import FULL, MEMORY, SEED, STOP_DEADLINE, Server, connect, read_line, remove_tree, \
     run_tests, wait_until
 from history import History, faults, served_view
 from syscalls import Conversations, Traced
 
 CLIENTS = 8
+MANY = 64  # clients that change one directory
 ROUNDS = 4 if FULL else 3
 STATES_EACH = 32 if FULL else 16  # of one moment
 STARTED = 4000 if FULL else 40    # states on which a server is started
@@ -78,19 +79,27 @@ def mixed_requests(rng, client):
     return requests
 
 
-def record(directory, rng, *arguments):
-    """A run of a real server with several clients; the trace's calls and the document root."""
+def same_directory_requests(rng, client):
+    """What one of many clients asks, all of which change the same directory at the same time."""
+    paths = [b"/m%d" % client, b"/shared%d" % rng.randrange(8)]
+    return [None, *(b'CREATE %s "%d %s"' % (path, client, path) for path in paths), None,
+            b"UPDATE %s %d" % (paths[0], client), rng.choice(
+                [b"DELETE %s" % paths[1], b"SHOW %s" % paths[1], b"UPDATE %s new" % paths[1]])]
+
+
+def record(directory, plans, *arguments):
+    """A run of a real server with some clients, each with its requests; the trace's calls and the
+    document root."""
     docroot = directory / "files"
     docroot.mkdir()
-    barrier = threading.Barrier(CLIENTS)
+    barrier = threading.Barrier(len(plans))
     with Traced(directory / "trace", *arguments, docroot=docroot, inject=[SLOW_SYNC]) as server:
-        clients = [Client(server, mixed_requests(rng, client), barrier)
-                   for client in range(CLIENTS)]
+        clients = [Client(server, plan, barrier) for plan in plans]
         for client in clients:
             client.start()
-        for client in clients:
+        for client, plan in zip(clients, plans):
             client.join()
-            assert client.answered == ROUNDS * 5, client.answered
+            assert client.answered == len(plan) - plan.count(None), client.answered
         server.stop()
         return server.calls(), docroot
 
@@ -106,6 +115,7 @@ class Cuts:
         self.moments = collections.defaultdict(set)  # frozen -> index of rules
         self.rules = []
         self.disk = Disk()
+        self.log = []        # of the last run
         self.found = {}      # what is wrong, each once
         self.judged = 0      # values at paths
         self.exhaustive = 0  # moments of which all choices of changes are among the states
@@ -115,7 +125,9 @@ class Cuts:
         """`start` is where the run's positions begin in the history."""
         times = history.times()
         passed = -1
-        for position in Replay(self.disk, docroot, calls).steps():
+        replay = Replay(self.disk, docroot, calls)
+        self.log = replay.log
+        for position in replay.steps():
             now = bisect.bisect_right(times, start + position)
             if now != passed:
                 self.rules.append(history.rules(start + position + 0.5))
@@ -187,10 +199,11 @@ def start_of(runs, index):
     return sum(1 + max(call.returned for call in calls) for calls in runs[:index])
 
 
-def cuts_of_recorded_run(rng, *arguments, states_each=STATES_EACH):
+def cuts_of_recorded_run(rng, *arguments, states_each=STATES_EACH, plans=None):
+    plans = plans or [mixed_requests(rng, client) for client in range(CLIENTS)]
     directory = memory_directory()
     try:
-        calls, docroot = record(directory, rng, *arguments)
+        calls, docroot = record(directory, plans, *arguments)
         cuts = Cuts(rng, states_each)
         cuts.add_run(calls, docroot, history_of(calls))
         # The model saw everything, and saw it right.
@@ -211,6 +224,19 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged_or_shown(
           f"{len(cuts.trees)} states, {leftovers} with leftovers, of {cuts.exhaustive} moments all "
           f"and of {cuts.sampled} some; servers started on {started}")
     assert leftovers > 0
+
+
+def test_a_power_cut_while_64_clients_change_one_directory_loses_nothing():
+    rng = random.Random(SEED)
+    plans = [same_directory_requests(rng, client) for client in range(MANY)]
+    cuts = cuts_of_recorded_run(rng, states_each=2, plans=plans)
+    found = list(cuts.found)
+    assert not found, f"seed {SEED}, {len(found)} faults: " + "\n".join(found[:5])
+    changes = sum(call.name in ("renameat", "renameat2", "unlinkat") for call, _, _ in cuts.log)
+    syncs = sum(call.name == "fsync" and isinstance(about, Directory)
+                for call, about, _ in cuts.log)
+    print(f"     {changes} changes of one directory, made durable by {syncs} syncs of it")
+    assert 0 < syncs < changes
 
 
 def overtake(directory, request):

@@ -101,7 +101,7 @@ ssize_t preadv2(int fd, const struct iovec *room, int count, off_t offset, int f
     struct waiting_operation *change = overtaker;
     overtaker = NULL;
     if (change != NULL) {
-        atomic_store(&hold_root, true);
+        atomic_store(&hold_root, 1);
         fixture.store->submit(fixture.store, &change->operation);
         sem_wait(&held);
     }
@@ -213,7 +213,7 @@ START_TEST(directories_not_yet_durable)
     store_result made;
     struct waiting_operation show;
     fixture.store = open_store(_i, NULL);
-    atomic_store(&hold_root, true);
+    atomic_store(&hold_root, 1);
     ck_assert_int_eq(pthread_create(&maker, NULL, create_tree, &made), 0);
     sem_wait(&held);
     prepare(&show, SHOW, "/x/y/f", NULL);
@@ -325,7 +325,7 @@ static void check_listing(sttp_action action, sttp_query query, const char *name
 {
     struct waiting_operation change;
     prepare(&change, action, "/a", "new");
-    atomic_store(&hold_root, true);
+    atomic_store(&hold_root, 1);
     fixture.store->submit(fixture.store, &change.operation);
     sem_wait(&held);
     forget_events(0);

@@ -20,8 +20,10 @@ static int failure = EIO;          /* its errno, and of what is next */
 static atomic_bool became_visible; /* before it failed */
 static atomic_bool fail_step;      /* the next visible step fails */
 static atomic_bool step_is_done;   /* nevertheless */
-static atomic_bool hold_root;      /* the next fsync of the document root waits for the gate */
-static sem_t held, gate;
+static atomic_int hold_root;       /* so many fsyncs of the document root wait for the gate */
+static sem_t held, gate;           /* one has come to it; one may pass */
+static atomic_int holds;           /* of them so far */
+static int fail_held;              /* the one of them that fails, counted from 1 */
 
 /* A file or directory below the document root, with a reserved name as "new". */
 static void describe(int directory, const char *name, char *text, size_t size)
@@ -64,11 +66,18 @@ int fsync(int fd)
 {
     char what[1024];
     describe(fd, NULL, what, sizeof what);
-    if (strcmp(what, "/") == 0 && atomic_exchange(&hold_root, false)) {
+    bool fails = false;
+    if (strcmp(what, "/") == 0 && atomic_load(&hold_root) > 0) {
+        atomic_fetch_sub(&hold_root, 1);
+        fails = atomic_fetch_add(&holds, 1) + 1 == fail_held;
         sem_post(&held);
         sem_wait(&gate);
     }
     note("sync", fd, NULL);
+    if (fails) {
+        errno = failure;
+        return -1;
+    }
     if (atomic_load(&fail_at) > 0 && atomic_fetch_sub(&fail_at, 1) == 1) {
         errno = failure;
         return -1;
