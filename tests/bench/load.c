@@ -1,13 +1,14 @@
 /* Loads a server on 127.0.0.1 that answers each request with a known number of bytes, whatever its
  * protocol, and prints one line of figures:
- *     load [-c CONNECTIONS] [-p DEPTH] [-o] [-w WARM_UP] [-d SECONDS] [-s PID] PORT TABLE
+ *     load [-c CONNECTIONS] [-p DEPTH] [-o] [-u] [-w WARM_UP] [-d SECONDS] [-s PID] PORT TABLE
  *
  * A closed loop: each connection sends DEPTH requests at once, and the next ones when all of these
  * are answered; with -o on a new connection. TABLE holds for each request a line with three
  * numbers, the bytes of the request, of its answer, and of a text that its answer contains; behind
  * the line stand the request and that text. Up to 1,000 of them are made once beforehand, and the
  * texts of their answers looked for; after that the lengths are checked. A wrong answer is told,
- * and the status is 1.
+ * and the status is 1. The requests are chosen at random; with -u each is made once, in turn, and
+ * none beforehand.
  *
  * -s measures the CPU time of the server with that process id, over the same seconds. */
 #include <errno.h>
@@ -53,7 +54,7 @@ struct sample {
 
 static struct {
     unsigned connections, depth;
-    bool once;
+    bool once, in_turn;
     double warm_up, seconds;
     clockid_t server;
     uint16_t port;
@@ -304,8 +305,16 @@ static void watch(struct connection *connection)
         fail("epoll_ctl: %s", strerror(errno));
 }
 
-static size_t random_request(void)
+static size_t next_request(void)
 {
+    static size_t next;
+
+    if (options.in_turn) {
+        if (next + options.depth > request_count)
+            fail("the table has too few requests");
+        next += options.depth;
+        return next - options.depth;
+    }
     random_state ^= random_state << 13;
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
@@ -314,7 +323,7 @@ static size_t random_request(void)
 
 static void start_batch(struct connection *connection, uint64_t now)
 {
-    connection->first = random_request();
+    connection->first = next_request();
     connection->answered = connection->received = 0;
     connection->sent = now;
     send_requests(connection->fd, connection->first, options.depth);
@@ -396,13 +405,15 @@ static void read_options(int argc, char **argv)
 {
     int option;
 
-    while ((option = getopt(argc, argv, "c:p:ow:d:s:")) != -1) {
+    while ((option = getopt(argc, argv, "c:p:ouw:d:s:")) != -1) {
         if (option == 'c')
             options.connections = (unsigned)strtoul(optarg, NULL, 10);
         else if (option == 'p')
             options.depth = (unsigned)strtoul(optarg, NULL, 10);
         else if (option == 'o')
             options.once = true;
+        else if (option == 'u')
+            options.in_turn = true;
         else if (option == 'w')
             options.warm_up = strtod(optarg, NULL);
         else if (option == 'd')
@@ -423,7 +434,8 @@ int main(int argc, char **argv)
     read_table(argv[argc - 1]);
     if (options.depth > request_count)
         fail("a batch is more than there are requests in the table");
-    check_answers();
+    if (!options.in_turn)
+        check_answers();
     repeat_first_places();
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (poller < 0)
