@@ -2,8 +2,8 @@
 plain program that makes its changes in crash-atomic batches of 64 (batches.c), on the same file
 system in turns; and what writers do to SHOWs from the cache.
 
-No name is used twice, and nothing is deleted before the end: what a file system does after deletions
-would be measured with the next run. Without --directory the files lie beside the build.
+No name is used twice, and nothing is deleted before the end: what a file system does after
+deletions would be measured with the next run. Without --directory the files lie beside the build.
 
     bench_durable.py [--rounds N] [--seconds N] [--directory DIRECTORY] [--part WORDS]
 """

@@ -116,6 +116,17 @@ def test_each_batch_is_sent_at_once_and_answered_whole():
     assert (server.requests - KEYS) % 16 == 0 and 0 < outside <= 2 * 16, (server.requests, figures)
 
 
+def test_in_turn_each_request_is_made_once_and_none_beforehand():
+    check_refused("the table has too few requests", arguments=["-u", "-c2"])
+    many = "".join(entry(f"ask\n{key}\n", right(key, 0).decode(), "x")
+                   for key in list(range(KEYS)) * 2000)
+    with serving() as server:
+        done, figures = load(server.server_address[1], "-u", "-c3", "-d0.05", table=many)
+    assert done.returncode == 0, done
+    assert 0 < figures["requests"] <= server.requests <= figures["requests"] + 3, figures
+    assert server.connections == 3
+
+
 def test_a_connection_is_made_for_each_request():
     with serving() as server:
         done, figures = load(server.server_address[1], "-c3", "-o")
