@@ -4,7 +4,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { KEPT_SHARE = 8 }; /* sttp_cache keeps no answer over one in so many of its bytes */
+enum {
+    KEPT_SHARE = 8,       /* sttp_cache keeps no answer over one in so many of its bytes */
+    SHORTEST_USEFUL = 200 /* milliseconds; it keeps up to 80 less */
+};
 
 static const size_t longest_answer =
     STTP_MAX_PATH + STTP_MAX_CONTENTS_BYTES + sizeof "200  OK\n\n" - 1;
@@ -22,6 +25,11 @@ static bool is_useful(const struct sttpd_options *options, log_sink *log)
                   "mean that)");
         return false;
     }
+    if (options->cache_expiration < SHORTEST_USEFUL)
+        log_write(log, LOG_LEVEL_WARNING,
+                  "cache.expiration is %llu ms: little or nothing is kept in the cache, which "
+                  "counts in steps of up to 80 ms",
+                  (unsigned long long)options->cache_expiration);
     if (most < STTP_CACHE_OVERHEAD + longest_answer)
         log_write(log, LOG_LEVEL_WARNING,
                   "cache.max_size is %llu bytes: answers over %llu bytes are not kept in the cache",
@@ -35,9 +43,9 @@ static void *expire(void *argument)
     struct caching *caching = argument;
     struct timespec until;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
     pthread_mutex_lock(&caching->mutex);
     while (!caching->is_ending) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec++;
         while (!caching->is_ending &&
                pthread_cond_timedwait(&caching->ending, &caching->mutex, &until) != ETIMEDOUT)

@@ -272,6 +272,11 @@ static void end_change(store_operation *operation)
     sttp_cache_change_end(call->handler->cache, &call->change);
 }
 
+static void send_hit(void *reply, sttp_slice response)
+{
+    sttp_reply_send_bytes(reply, response);
+}
+
 /* A listing with a query is not kept: it would be one of many of the same directory. */
 static bool is_kept(const struct handler *handler, const sttp_request *request)
 {
@@ -281,13 +286,13 @@ static bool is_kept(const struct handler *handler, const sttp_request *request)
 }
 
 /* What the cache says to do for a call. */
-static sttp_cache_turn take_lease(struct call *call, sttp_cache_hit *hit)
+static sttp_cache_turn take_lease(struct call *call)
 {
     call->lease = (sttp_cache_lease){.action = call->operation.action,
                                      .path = call->operation.path,
                                      .complete = complete_waiting};
     call->has_lease = true;
-    return sttp_cache_lease_take(call->handler->cache, &call->lease, hit);
+    return sttp_cache_lease_take(call->handler->cache, &call->lease, send_hit, call->reply);
 }
 
 /* ---- requests ---- */
@@ -334,17 +339,15 @@ static void refuse(struct handler *handler, const sttp_request *request, sttp_re
               (int)request->path.size, request->path.data);
 }
 
-/* True where the answer has come into the cache meanwhile and is in *hit: nobody else is asked. Not
- * inlined: a hit shall not pay for what this one keeps. */
-__attribute__((noinline)) static bool ask(struct handler *handler, const sttp_request *request,
-                                          sttp_reply *reply, bool kept, sttp_cache_hit *hit)
+/* What the cache does not have. Not inlined: a hit shall not pay for what this one keeps. */
+__attribute__((noinline)) static void ask(struct handler *handler, const sttp_request *request,
+                                          sttp_reply *reply, bool kept)
 {
     struct call *call = call_create(request);
-    sttp_cache_turn turn = STTP_CACHE_FETCH;
 
     if (call == NULL) {
         refuse(handler, request, reply);
-        return false;
+        return;
     }
     call->handler = handler;
     call->reply = reply;
@@ -354,26 +357,20 @@ __attribute__((noinline)) static bool ask(struct handler *handler, const sttp_re
         call->operation.end = end_change;
     }
     atomic_fetch_add(&handler->outstanding, 1);
-    if (kept)
-        turn = take_lease(call, hit);
+    sttp_cache_turn turn = kept ? take_lease(call) : STTP_CACHE_FETCH;
     if (turn == STTP_CACHE_FETCH)
         handler->store->submit(handler->store, &call->operation);
     if (turn != STTP_CACHE_HIT)
-        return false;
+        return;
     free(call);
     atomic_fetch_sub(&handler->outstanding, 1);
-    return true;
 }
 
 void handler_handle(void *context, const sttp_request *request, sttp_reply *reply)
 {
     struct handler *handler = context;
     bool kept = is_kept(handler, request);
-    sttp_cache_hit hit;
 
-    if (!(kept && sttp_cache_get(handler->cache, request->action, request->path, &hit)) &&
-        !ask(handler, request, reply, kept, &hit))
-        return;
-    sttp_reply_send_bytes(reply, hit.response);
-    sttp_cache_release(handler->cache, &hit);
+    if (!(kept && sttp_cache_get(handler->cache, request->action, request->path, send_hit, reply)))
+        ask(handler, request, reply, kept);
 }

@@ -1,5 +1,5 @@
-/* The way of a request: looking, leases, filling. A lock is never held while memory is taken for an
- * answer, an answer is written, or somebody is told of one. */
+/* The way of a request: looking, leases, filling. No lock is held while memory is taken for an
+ * answer, an answer is written, or those who wait are told. */
 #include <string.h>
 
 #include <sttp/serializer.h>
@@ -9,76 +9,79 @@
 
 /* ---- looking ---- */
 
-/* Whether what an entry holds was made untrue by a change of the parent. */
+static bool is_answer(const struct sttp__shard *shard, uint32_t index)
+{
+    return index != STTP__NONE && !sttp__is_lease(&shard->entries[index]);
+}
+
+/* Whether an answer was made untrue by a change of the parent directory. */
 static bool is_untrue(const sttp_cache *cache, const struct sttp__entry *entry, sttp_slice path)
 {
-    return sttp__is_negative(sttp__entry_answer(entry)) &&
-           entry->truth != sttp__truth_of_parent(cache, path);
+    const struct sttp__answer *answer = sttp__entry_answer(entry);
+    return answer->is_absence &&
+           sttp__absence_of(answer).truth != sttp__truth_of_parent(cache, path);
 }
 
-/* An answer that is out of date or untrue; the caller releases it when the lock is given up. */
-static struct sttp__answer *take_out_stale(sttp_cache *cache, struct sttp__shard *shard,
-                                           uint64_t hash, uint32_t index, bool is_old)
+static sttp_slice response_of(const struct sttp__entry *entry)
 {
-    *(is_old ? &shard->counts.expiries : &shard->counts.revocations) += 1;
-    return sttp__take_out(cache, shard, hash, index);
+    const struct sttp__answer *answer = sttp__entry_answer(entry);
+    return (sttp_slice){answer->bytes, answer->size};
 }
 
-/* Looks for an answer; the lock is held. `latest` is how late it may be. Pins it in *hit, or leaves
- * what is to be released in *stale. */
-static inline bool look(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash, uint32_t index,
-                        sttp_slice path, uint32_t latest, sttp_cache_hit *hit,
-                        struct sttp__answer **stale)
+static void note_use(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,
+                     sttp_action action, sttp_slice path)
 {
-    if (index == STTP__NONE || sttp__is_lease(&shard->entries[index]))
-        return false;
-    const struct sttp__entry *entry = &shard->entries[index];
-    bool is_old = sttp__has_expired(entry, latest);
-    if (is_old || is_untrue(cache, entry, path)) {
-        *stale = take_out_stale(cache, shard, hash, index, is_old);
-        return false;
-    }
-    struct sttp__answer *answer = sttp__entry_answer(entry);
-    uint32_t fills = atomic_load_explicit(&cache->fills, memory_order_relaxed);
-    /* Who was used before whom between two fills does not matter: of these one is evicted only
-     * where all others were used since, too. */
-    if (entry->used != fills)
-        sttp__shard_reorder(shard, index, fills, false);
-    atomic_fetch_add_explicit(&answer->references, 1, memory_order_relaxed);
-    shard->counts.hits++;
-    *hit = (sttp_cache_hit){.response = {answer->bytes, answer->size}, .answer = answer};
-    return true;
+    sttp__lock_to_change(cache, shard);
+    uint32_t index = sttp__shard_find(shard, hash, action, path);
+    if (is_answer(shard, index))
+        sttp__shard_use(cache, shard, index, false);
+    sttp__unlock_changed(cache, shard);
 }
 
-bool sttp_cache_get(sttp_cache *cache, sttp_action action, sttp_slice path, sttp_cache_hit *hit)
+bool sttp_cache_get(sttp_cache *cache, sttp_action action, sttp_slice path, sttp_cache_take *take,
+                    void *context)
 {
-    uint32_t latest = sttp__latest(cache, sttp__cache_now(cache));
     uint64_t hash = sttp__cache_hash(cache, action, path);
     struct sttp__shard *shard = sttp__shard_of(cache, hash);
-    struct sttp__answer *stale = NULL;
-    sttp__lock(&shard->lock);
+    struct sttp__stripe *stripe = sttp__lock_to_read(cache, shard);
     uint32_t index = sttp__shard_find(shard, hash, action, path);
-    bool found = look(cache, shard, hash, index, path, latest, hit, &stale);
-    sttp__unlock(&shard->lock);
-    sttp__answer_release(cache, stale);
-    return found;
-}
-
-void sttp_cache_release(sttp_cache *cache, sttp_cache_hit *hit)
-{
-    sttp__answer_release(cache, hit->answer);
-    *hit = (sttp_cache_hit){0};
+    const struct sttp__entry *entry = is_answer(shard, index) ? &shard->entries[index] : NULL;
+    bool is_hit = entry != NULL && !sttp__has_expired(entry, sttp__expiring_now(cache)) &&
+                  !is_untrue(cache, entry, path);
+    bool is_due = is_hit && sttp__is_use_due(cache, entry);
+    if (is_hit) {
+        stripe->hits++;
+        take(context, response_of(entry));
+    }
+    sttp__unlock(&stripe->lock);
+    if (is_due)
+        note_use(cache, shard, hash, action, path);
+    return is_hit;
 }
 
 /* ---- leases ---- */
 
-/* Whether a lease under way will bring what the new one asks for: nothing has changed since. Else
- * it loses its place, with those who wait for it. */
+static bool is_in_time(const sttp_cache *cache, const sttp_cache_lease *lease, uint64_t now)
+{
+    return now + cache->clock_lag < lease->taken + cache->expiration;
+}
+
+/* Whether others may have the answer that a lease brings: what it depends on is now as it was then.
+ * Where a change is under way that is so for SHOW alone, to which the storage does not show the
+ * change before its end; another LIST may have seen it already. */
+static bool may_be_joined(const sttp_cache *cache, const sttp_cache_lease *lease)
+{
+    return sttp__truths_hold(cache, lease) &&
+           (lease->action == STTP_ACTION_SHOW || sttp__truths_are_settled(lease));
+}
+
+/* Whether a lease under way will bring what the new one asks for. Else it loses its place, with
+ * those who wait for it. */
 static bool join(sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
                  sttp_cache_lease *lease)
 {
     sttp_cache_lease *other = sttp__entry_lease(&shard->entries[index]);
-    if (!sttp__truths_hold(cache, other)) {
+    if (!may_be_joined(cache, other) || !is_in_time(cache, other, lease->taken)) {
         other->listed = false;
         shard->counts.revocations++;
         return false;
@@ -97,22 +100,40 @@ static void list(sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
     shard->counts.misses++;
     if (index != STTP__NONE)
         shard->entries[index].content = content;
-    else if (sttp__truths_hold(cache, lease))
+    else if (lease->path.size <= STTP_MAX_PATH && may_be_joined(cache, lease))
         index = sttp__shard_add(cache, shard, lease->hash, content);
     lease->listed = index != STTP__NONE;
 }
 
-/* Looks again, and joins or becomes who is joined; the lock is held. */
+/* Takes an answer out that is out of date or untrue; NULL where it is neither. */
+static struct sttp__answer *take_out_stale(sttp_cache *cache, struct sttp__shard *shard,
+                                           const sttp_cache_lease *lease, uint32_t index)
+{
+    const struct sttp__entry *entry = &shard->entries[index];
+    bool is_old = sttp__has_expired(entry, sttp__expiring_now(cache));
+    if (!is_old && !is_untrue(cache, entry, lease->path))
+        return NULL;
+    *(is_old ? &shard->counts.expiries : &shard->counts.revocations) += 1;
+    return sttp__take_out(cache, shard, index);
+}
+
+/* Looks again, and joins or becomes who is joined; the locks are held. What is to be released then
+ * is left in *stale. */
 static sttp_cache_turn turn_of(sttp_cache *cache, struct sttp__shard *shard,
-                               sttp_cache_lease *lease, sttp_cache_hit *hit,
+                               sttp_cache_lease *lease, sttp_cache_take *take, void *context,
                                struct sttp__answer **stale)
 {
     uint32_t index = sttp__shard_find(shard, lease->hash, lease->action, lease->path);
-    uint32_t latest = sttp__latest(cache, lease->taken);
-    if (look(cache, shard, lease->hash, index, lease->path, latest, hit, stale))
-        return STTP_CACHE_HIT;
-    if (*stale != NULL)
+    if (is_answer(shard, index)) {
+        *stale = take_out_stale(cache, shard, lease, index);
+        if (*stale == NULL) {
+            sttp__stripe_of(cache, shard, 0)->hits++;
+            sttp__shard_use(cache, shard, index, false);
+            take(context, response_of(&shard->entries[index]));
+            return STTP_CACHE_HIT;
+        }
         index = STTP__NONE;
+    }
     if (index != STTP__NONE && join(cache, shard, index, lease))
         return STTP_CACHE_WAIT;
     list(cache, shard, index, lease);
@@ -120,7 +141,7 @@ static sttp_cache_turn turn_of(sttp_cache *cache, struct sttp__shard *shard,
 }
 
 sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lease *lease,
-                                      sttp_cache_hit *hit)
+                                      sttp_cache_take *take, void *context)
 {
     struct sttp__answer *stale = NULL;
     lease->hash = sttp__cache_hash(cache, lease->action, lease->path);
@@ -128,26 +149,41 @@ sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lease *lease
     lease->waiting = NULL;
     sttp__truths_note(cache, lease);
     struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
-    sttp__lock(&shard->lock);
-    sttp_cache_turn turn = turn_of(cache, shard, lease, hit, &stale);
-    sttp__unlock(&shard->lock);
-    sttp__answer_release(cache, stale);
+    sttp__lock_to_change(cache, shard);
+    sttp_cache_turn turn = turn_of(cache, shard, lease, take, context, &stale);
+    sttp__unlock_changed(cache, shard);
+    sttp__release(&cache->allocator, stale);
     return turn;
 }
 
 /* ---- filling ---- */
 
-/* Puts the answer into the place of its lease; the lock is held. */
+/* Puts the answer into the place of its lease; the locks are held. */
 static void put(sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
                 const sttp_cache_lease *lease, struct sttp__answer *answer)
 {
     struct sttp__entry *entry = &shard->entries[index];
     entry->content = (uintptr_t)answer;
     entry->expires = sttp__ticks(lease->taken + cache->expiration);
-    entry->truth = sttp__truth_noted(lease);
-    sttp__shard_reorder(shard, index, atomic_load(&cache->fills), true);
+    sttp__shard_use(cache, shard, index, true);
     shard->counts.fills++;
     atomic_fetch_add_explicit(&cache->fills, 1, memory_order_relaxed);
+}
+
+/* Whether the answer that a lease brings may be kept; locked. */
+static bool may_keep(const sttp_cache *cache, const sttp_cache_lease *lease)
+{
+    return lease->listed && sttp__truths_are_settled(lease) && sttp__truths_hold(cache, lease) &&
+           is_in_time(cache, lease, sttp__cache_now(cache));
+}
+
+/* The same, not locked: whether it is worth to make room. */
+static bool will_be_kept(sttp_cache *cache, const sttp_cache_lease *lease)
+{
+    struct sttp__stripe *stripe = sttp__lock_to_read(cache, sttp__shard_of(cache, lease->hash));
+    bool is_so = may_keep(cache, lease);
+    sttp__unlock(&stripe->lock);
+    return is_so;
 }
 
 /* Takes the lease from its place. Whether the answer is there instead; it may be NULL. */
@@ -155,25 +191,25 @@ static bool settle(sttp_cache *cache, sttp_cache_lease *lease, struct sttp__answ
 {
     struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
     bool is_kept = false;
-    sttp__lock(&shard->lock);
+    sttp__lock_to_change(cache, shard);
     if (lease->listed) {
         uint32_t index = sttp__shard_find(shard, lease->hash, lease->action, lease->path);
-        bool is_true = sttp__truths_hold(cache, lease);
-        is_kept = answer != NULL && is_true;
-        shard->counts.revocations += !is_true;
+        is_kept = answer != NULL && may_keep(cache, lease);
+        shard->counts.revocations +=
+            !sttp__truths_hold(cache, lease) || !sttp__truths_are_settled(lease);
         if (is_kept)
             put(cache, shard, index, lease, answer);
         else
-            sttp__shard_remove(shard, lease->hash, index);
+            sttp__shard_remove(shard, index);
     }
-    sttp__unlock(&shard->lock);
+    sttp__unlock_changed(cache, shard);
     return is_kept;
 }
 
 void sttp_cache_fill(sttp_cache *cache, sttp_cache_lease *lease, const sttp_response *response)
 {
     struct sttp__answer *answer = NULL;
-    if (sttp__truths_hold(cache, lease))
+    if (will_be_kept(cache, lease))
         answer = sttp__answer_create(cache, lease, response);
     if (!settle(cache, lease, answer))
         sttp__answer_discard(cache, answer);
@@ -191,12 +227,12 @@ void sttp__cache_revoke(sttp_cache *cache, sttp_action action, sttp_slice path)
     uint64_t hash = sttp__cache_hash(cache, action, path);
     struct sttp__shard *shard = sttp__shard_of(cache, hash);
     struct sttp__answer *untrue = NULL;
-    sttp__lock(&shard->lock);
+    sttp__lock_to_change(cache, shard);
     uint32_t index = sttp__shard_find(shard, hash, action, path);
-    if (index != STTP__NONE && !sttp__is_lease(&shard->entries[index])) {
-        untrue = sttp__take_out(cache, shard, hash, index);
+    if (is_answer(shard, index)) {
+        untrue = sttp__take_out(cache, shard, index);
         shard->counts.revocations++;
     }
-    sttp__unlock(&shard->lock);
-    sttp__answer_release(cache, untrue);
+    sttp__unlock_changed(cache, shard);
+    sttp__release(&cache->allocator, untrue);
 }

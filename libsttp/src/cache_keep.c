@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <sttp/serializer.h>
 
@@ -14,15 +15,15 @@ enum {
     DEFAULT_BYTES = 10 << 20,
     DEFAULT_EXPIRATION = 300000, /* milliseconds */
     LARGEST_SHARE = 8,           /* an answer has one in so many of the bytes at most */
-    STEP = 1024                  /* entries that are looked at before others have their turn */
+    STEP = 64                    /* entries that are looked at before others have their turn */
 };
 
 /* ---- limits ---- */
 
 static size_t bytes_of(const struct sttp__answer *answer)
 {
-    sttp_slice path = sttp__answer_path(answer);
-    return STTP_CACHE_OVERHEAD + answer->size + (answer->has_path ? path.size : 0);
+    size_t path_size = answer->is_absence ? sttp__absence_of(answer).path_size : 0;
+    return STTP_CACHE_OVERHEAD + answer->size + path_size;
 }
 
 static bool take_place(atomic_size_t *count, size_t amount, size_t most)
@@ -51,47 +52,51 @@ static void give_room(sttp_cache *cache, size_t bytes)
     atomic_fetch_sub(&cache->entries, 1);
 }
 
-struct sttp__answer *sttp__take_out(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,
-                                    uint32_t index)
+struct sttp__answer *sttp__take_out(sttp_cache *cache, struct sttp__shard *shard, uint32_t index)
 {
     struct sttp__answer *answer = sttp__entry_answer(&shard->entries[index]);
     give_room(cache, bytes_of(answer));
-    sttp__shard_remove(shard, hash, index);
+    sttp__shard_remove(shard, index);
     return answer;
 }
 
-/* The table whose oldest answer was not used for longest; NULL where there is no answer. */
-static struct sttp__shard *find_oldest(sttp_cache *cache)
+static uint64_t oldest_use(const struct sttp__shard *shard)
 {
-    uint32_t now = atomic_load(&cache->fills);
+    return atomic_load_explicit(&shard->oldest_used, memory_order_relaxed);
+}
+
+/* The table whose oldest answer was not used for longest, and when that was used; NULL where there
+ * is no answer. */
+static struct sttp__shard *find_oldest(sttp_cache *cache, uint64_t *oldest)
+{
     struct sttp__shard *found = NULL;
-    uint32_t greatest = 0;
     for (int i = 0; i < STTP__SHARDS; i++) {
-        struct sttp__shard *shard = &cache->shards[i];
-        uint64_t used = atomic_load_explicit(&shard->oldest_used, memory_order_relaxed);
-        uint32_t age = now - (uint32_t)used;
-        if (used == STTP__EMPTY || (found != NULL && age <= greatest))
+        uint64_t used = oldest_use(&cache->shards[i]);
+        bool is_older = found == NULL || (int32_t)((uint32_t)used - (uint32_t)*oldest) < 0;
+        if (used == STTP__EMPTY || !is_older)
             continue;
-        found = shard;
-        greatest = age;
+        found = &cache->shards[i];
+        *oldest = used;
     }
     return found;
 }
 
+/* Gives up the answer that was not used for longest, unless somebody else just did, or has used it.
+ * False where there is none. */
 static bool evict(sttp_cache *cache)
 {
-    struct sttp__shard *shard = find_oldest(cache);
+    uint64_t oldest;
+    struct sttp__shard *shard = find_oldest(cache, &oldest);
     struct sttp__answer *answer = NULL;
     if (shard == NULL)
         return false;
-    sttp__lock(&shard->lock);
-    if (shard->oldest != STTP__NONE) {
-        uint64_t hash = sttp__entry_hash(cache, &shard->entries[shard->oldest]);
-        answer = sttp__take_out(cache, shard, hash, shard->oldest);
+    sttp__lock_to_change(cache, shard);
+    if (oldest_use(shard) == oldest) {
+        answer = sttp__take_out(cache, shard, shard->oldest);
         shard->counts.evictions++;
     }
-    sttp__unlock(&shard->lock);
-    sttp__answer_release(cache, answer);
+    sttp__unlock_changed(cache, shard);
+    sttp__release(&cache->allocator, answer);
     return true;
 }
 
@@ -101,32 +106,36 @@ void sttp__answer_discard(sttp_cache *cache, struct sttp__answer *answer)
 {
     if (answer != NULL)
         give_room(cache, bytes_of(answer));
-    sttp__answer_release(cache, answer);
+    sttp__release(&cache->allocator, answer);
 }
 
-static bool may_be_kept(const sttp_response *response)
+static bool is_absence(const sttp_response *response)
 {
-    return response->code == STTP_CODE_OK || response->code == STTP_CODE_NOT_FOUND ||
-           response->code == STTP_CODE_PATH_NOT_FOUND;
+    return response->code == STTP_CODE_NOT_FOUND || response->code == STTP_CODE_PATH_NOT_FOUND;
+}
+
+static bool may_be_kept(const sttp_cache_lease *lease, const sttp_response *response)
+{
+    sttp_slice path = lease->path, echo = response->echo;
+    return is_absence(response) || (response->code == STTP_CODE_OK && echo.size == path.size &&
+                                    memcmp(echo.data, path.data, path.size) == 0);
 }
 
 static struct sttp__answer *answer_write(sttp_cache *cache, const sttp_cache_lease *lease,
-                                         const sttp_response *response, size_t size, bool has_path)
+                                         const sttp_response *response, size_t size)
 {
-    sttp_slice path = lease->path;
-    sttp__path_size path_size = (sttp__path_size)path.size;
-    size_t behind = has_path ? sizeof path_size + path.size : 0;
+    struct sttp__absence absence = {sttp__truth_noted(lease), (uint32_t)lease->path.size};
+    size_t behind = is_absence(response) ? sizeof absence + lease->path.size : 0;
     struct sttp__answer *answer = sttp__allocate(&cache->allocator, sizeof *answer + size + behind);
     if (answer == NULL)
         return NULL;
-    atomic_init(&answer->references, 1);
     answer->size = (uint32_t)size & STTP__MOST_BYTES;
     answer->is_list = lease->action == STTP_ACTION_LIST;
-    answer->has_path = has_path;
+    answer->is_absence = is_absence(response);
     sttp_serialize_response(response, answer->bytes, size, &size, NULL);
-    if (has_path) {
-        memcpy(answer->bytes + size, &path_size, sizeof path_size);
-        memcpy(answer->bytes + size + sizeof path_size, path.data, path.size);
+    if (answer->is_absence) {
+        memcpy(answer->bytes + size, &absence, sizeof absence);
+        memcpy(answer->bytes + size + sizeof absence, lease->path.data, lease->path.size);
     }
     return answer;
 }
@@ -135,18 +144,16 @@ struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lea
                                          const sttp_response *response)
 {
     size_t size;
-    if (!may_be_kept(response) ||
+    if (!may_be_kept(lease, response) ||
         sttp_serialize_response(response, NULL, 0, &size, NULL) != STTP_ERR_BUFFER)
         return NULL;
-    bool has_path = response->echo.size != lease->path.size ||
-                    memcmp(response->echo.data, lease->path.data, lease->path.size) != 0;
-    size_t bytes = STTP_CACHE_OVERHEAD + size + (has_path ? lease->path.size : 0);
+    size_t bytes = STTP_CACHE_OVERHEAD + size + (is_absence(response) ? lease->path.size : 0);
     if (bytes > cache->max_bytes / LARGEST_SHARE)
         return NULL;
     while (!take_room(cache, bytes))
         if (!evict(cache))
             return NULL;
-    struct sttp__answer *answer = answer_write(cache, lease, response, size, has_path);
+    struct sttp__answer *answer = answer_write(cache, lease, response, size);
     if (answer == NULL)
         give_room(cache, bytes);
     return answer;
@@ -170,12 +177,21 @@ static void init(sttp_cache *cache)
     cache->birth = sttp__nanoseconds(&time);
     clock_getres(CLOCK_MONOTONIC_COARSE, &time);
     cache->clock_lag = sttp__nanoseconds(&time);
-    for (int i = 0; i < STTP__SHARDS; i++) {
-        struct sttp__shard *shard = &cache->shards[i];
-        *shard =
+    for (unsigned i = 0; i < STTP__SHARDS; i++) {
+        cache->shards[i] =
             (struct sttp__shard){.free = STTP__NONE, .newest = STTP__NONE, .oldest = STTP__NONE};
-        atomic_init(&shard->oldest_used, STTP__EMPTY);
+        atomic_init(&cache->shards[i].oldest_used, STTP__EMPTY);
     }
+}
+
+/* One for each processor, within limits. */
+static unsigned count_stripes(void)
+{
+    long processors = sysconf(_SC_NPROCESSORS_CONF);
+    unsigned count = 1;
+    while (count < STTP__MOST_STRIPES && count < processors)
+        count *= 2;
+    return count;
 }
 
 static bool draw(void *bytes, size_t size)
@@ -194,14 +210,17 @@ sttp_status sttp_cache_create(const sttp_cache_options *options, sttp_cache **ca
     *cache = NULL;
     if (options->size != sizeof *options)
         return STTP_ERR_ARGUMENT;
-    void *memory = sttp__allocate(&allocator, sizeof(sttp_cache) + _Alignof(sttp_cache));
+    unsigned stripes = count_stripes();
+    size_t size = sizeof(sttp_cache) + STTP__SHARDS * stripes * sizeof(struct sttp__stripe);
+    void *memory = sttp__allocate(&allocator, size + _Alignof(sttp_cache));
     if (memory == NULL)
         return STTP_ERR_MEMORY;
     uintptr_t start = (uintptr_t)memory + _Alignof(sttp_cache) - 1;
     sttp_cache *made = (sttp_cache *)(start - start % _Alignof(sttp_cache));
-    memset(made, 0, sizeof *made);
+    memset(made, 0, size);
     made->memory = memory;
     made->allocator = allocator;
+    made->stripe_count = stripes;
     sttp_status status = set_options(made, options) ? STTP_OK : STTP_ERR_ARGUMENT;
     if (status == STTP_OK &&
         !(draw(made->secret, sizeof made->secret) && draw(made->kinds, sizeof made->kinds)))
@@ -210,6 +229,8 @@ sttp_status sttp_cache_create(const sttp_cache_options *options, sttp_cache **ca
         sttp__release(&allocator, memory);
         return status;
     }
+    for (unsigned i = 0; i < STTP__ROLES; i++) /* no two alike, nor their remainders */
+        made->kinds[i] = made->kinds[i] / STTP__ROLES * STTP__ROLES + i;
     init(made);
     *cache = made;
     return STTP_OK;
@@ -228,11 +249,11 @@ void sttp_cache_destroy(sttp_cache *cache)
 
 /* ---- all that there is ---- */
 
-static uint32_t capacity_of(struct sttp__shard *shard)
+static uint32_t capacity_of(sttp_cache *cache, const struct sttp__shard *shard)
 {
-    sttp__lock(&shard->lock);
+    struct sttp__stripe *stripe = sttp__lock_to_read(cache, shard);
     uint32_t capacity = shard->capacity;
-    sttp__unlock(&shard->lock);
+    sttp__unlock(&stripe->lock);
     return capacity;
 }
 
@@ -241,19 +262,18 @@ static void sweep_step(sttp_cache *cache, struct sttp__shard *shard, uint32_t fi
 {
     struct sttp__answer *removed[STEP];
     size_t count = 0;
-    uint32_t latest = sttp__latest(cache, sttp__cache_now(cache));
-    sttp__lock(&shard->lock);
+    uint32_t now = sttp__expiring_now(cache);
+    sttp__lock_to_change(cache, shard);
     for (uint32_t i = first; i < shard->capacity && i < first + STEP; i++) {
         const struct sttp__entry *entry = &shard->entries[i];
-        if (entry->content == 0 || sttp__is_lease(entry) ||
-            !(all || sttp__has_expired(entry, latest)))
+        if (entry->content == 0 || sttp__is_lease(entry) || !(all || sttp__has_expired(entry, now)))
             continue;
-        removed[count++] = sttp__take_out(cache, shard, sttp__entry_hash(cache, entry), i);
+        removed[count++] = sttp__take_out(cache, shard, i);
         shard->counts.expiries += !all;
     }
-    sttp__unlock(&shard->lock);
+    sttp__unlock_changed(cache, shard);
     while (count > 0)
-        sttp__answer_release(cache, removed[--count]);
+        sttp__release(&cache->allocator, removed[--count]);
 }
 
 /* An entry keeps its number, so none is missed though others come and go between the steps. */
@@ -261,7 +281,7 @@ static void sweep(sttp_cache *cache, bool all)
 {
     for (int i = 0; i < STTP__SHARDS; i++) {
         struct sttp__shard *shard = &cache->shards[i];
-        for (uint32_t first = 0; first < capacity_of(shard); first += STEP)
+        for (uint32_t first = 0; first < capacity_of(cache, shard); first += STEP)
             sweep_step(cache, shard, first, all);
     }
 }
@@ -273,6 +293,7 @@ void sttp_cache_expire(sttp_cache *cache)
 
 void sttp_cache_clear(sttp_cache *cache)
 {
+    sttp__truths_end(cache);
     sweep(cache, true);
 }
 
@@ -282,59 +303,91 @@ void sttp_cache_count(sttp_cache *cache, sttp_cache_statistics *statistics)
                                  .bytes = atomic_load(&cache->bytes)};
     for (int i = 0; i < STTP__SHARDS; i++) {
         struct sttp__shard *shard = &cache->shards[i];
-        sttp__lock(&shard->lock);
+        sttp__lock_to_change(cache, shard);
         const sttp_cache_statistics *counts = &shard->counts;
-        sum.hits += counts->hits;
+        for (unsigned stripe = 0; stripe < cache->stripe_count; stripe++)
+            sum.hits += sttp__stripe_of(cache, shard, stripe)->hits;
         sum.misses += counts->misses;
         sum.waiters += counts->waiters;
         sum.fills += counts->fills;
         sum.evictions += counts->evictions;
         sum.expiries += counts->expiries;
         sum.revocations += counts->revocations;
-        sttp__unlock(&shard->lock);
+        sttp__unlock_changed(cache, shard);
     }
     *statistics = sum;
 }
 
-/* Pins the answers that are among STEP entries. */
-static size_t pin_step(struct sttp__shard *shard, uint32_t first, struct sttp__answer **pinned)
+/* The answer of an entry, copied into memory that grows as needed. */
+struct copy {
+    char *memory;
+    size_t room;
+};
+
+static bool make_room(const sttp_cache *cache, struct copy *copy, size_t size)
 {
-    size_t count = 0;
-    sttp__lock(&shard->lock);
-    for (uint32_t i = first; i < shard->capacity && i < first + STEP; i++) {
-        const struct sttp__entry *entry = &shard->entries[i];
-        if (entry->content == 0 || sttp__is_lease(entry))
-            continue;
-        pinned[count] = sttp__entry_answer(entry);
-        atomic_fetch_add_explicit(&pinned[count++]->references, 1, memory_order_relaxed);
-    }
-    sttp__unlock(&shard->lock);
-    return count;
+    if (size <= copy->room)
+        return true;
+    if (!sttp__resize(&cache->allocator, &copy->memory, size))
+        return false;
+    copy->room = size;
+    return true;
 }
 
-static void visit_step(sttp_cache *cache, struct sttp__shard *shard, uint32_t first,
-                       void (*visit)(void *context, const sttp_cache_item *item), void *context)
+/* What an answer takes in memory. */
+static size_t size_of(const struct sttp__answer *answer)
 {
-    struct sttp__answer *pinned[STEP];
-    size_t count = pin_step(shard, first, pinned);
-    for (size_t i = 0; i < count; i++) {
-        sttp_cache_item item = {
-            .action = pinned[i]->is_list ? STTP_ACTION_LIST : STTP_ACTION_SHOW,
-            .path = sttp__answer_path(pinned[i]),
-            .response = {pinned[i]->bytes, pinned[i]->size},
-            .bytes = bytes_of(pinned[i]),
-        };
-        visit(context, &item);
-        sttp__answer_release(cache, pinned[i]);
-    }
+    size_t behind =
+        answer->is_absence ? sizeof(struct sttp__absence) + sttp__absence_of(answer).path_size : 0;
+    return sizeof *answer + answer->size + behind;
 }
 
-void sttp_cache_each(sttp_cache *cache, void (*visit)(void *context, const sttp_cache_item *item),
-                     void *context)
+/* Copies the answer of an entry, if there is one. Returns the size of what there is, which is not
+ * copied where that is more than there is room for. */
+static size_t copy_answer(sttp_cache *cache, const struct sttp__shard *shard, uint32_t index,
+                          struct copy *copy)
 {
-    for (int i = 0; i < STTP__SHARDS; i++) {
-        struct sttp__shard *shard = &cache->shards[i];
-        for (uint32_t first = 0; first < capacity_of(shard); first += STEP)
-            visit_step(cache, shard, first, visit, context);
+    size_t size = 0;
+    struct sttp__stripe *stripe = sttp__lock_to_read(cache, shard);
+    const struct sttp__entry *entry = &shard->entries[index];
+    if (entry->content != 0 && !sttp__is_lease(entry)) {
+        size = size_of(sttp__entry_answer(entry));
+        if (size <= copy->room)
+            memcpy(copy->memory, sttp__entry_answer(entry), size);
     }
+    sttp__unlock(&stripe->lock);
+    return size;
+}
+
+static bool visit_entry(sttp_cache *cache, const struct sttp__shard *shard, uint32_t index,
+                        sttp_cache_visit *visit, void *context, struct copy *copy)
+{
+    size_t size;
+    while ((size = copy_answer(cache, shard, index, copy)) > copy->room)
+        if (!make_room(cache, copy, size))
+            return false;
+    if (size == 0)
+        return true;
+    const struct sttp__answer *answer = (const struct sttp__answer *)(void *)copy->memory;
+    sttp_cache_item item = {
+        .action = answer->is_list ? STTP_ACTION_LIST : STTP_ACTION_SHOW,
+        .path = sttp__answer_path(answer),
+        .response = {answer->bytes, answer->size},
+        .bytes = bytes_of(answer),
+    };
+    visit(context, &item);
+    return true;
+}
+
+sttp_status sttp_cache_each(sttp_cache *cache, sttp_cache_visit *visit, void *context)
+{
+    struct copy copy = {0};
+    bool done = true;
+    for (int i = 0; i < STTP__SHARDS && done; i++) {
+        const struct sttp__shard *shard = &cache->shards[i];
+        for (uint32_t index = 0; done && index < capacity_of(cache, shard); index++)
+            done = visit_entry(cache, shard, index, visit, context, &copy);
+    }
+    sttp__release(&cache->allocator, copy.memory);
+    return done ? STTP_OK : STTP_ERR_MEMORY;
 }

@@ -5,12 +5,19 @@
  *     cache_shard.c   one of the tables: entries by hash, and in the order of their use
  *     cache_truth.c   which answers a change makes untrue
  *
- * A path's entry is in one of SHARDS tables, each with a lock of its own. The limits are those of
- * all together: whoever makes room looks at the least recently used entry of each table. */
+ * A path's entry is in one of SHARDS tables. The limits are those of all together: whoever makes
+ * room looks at the least recently used entry of each table.
+ *
+ * A hit writes to no memory that a hit on another processor writes to, or they would wait for each
+ * other's lines: each table has a lock for each processor. Who reads it holds the one of the
+ * processor it runs on, who changes it holds all. For the same reason an answer has no count of
+ * those who use it: they do so under their lock. */
 #ifndef STTP_CACHE_PRIVATE_H
 #define STTP_CACHE_PRIVATE_H
 
 #include <stdatomic.h>
+#include <string.h>
+#include <sys/rseq.h>
 #include <time.h>
 
 #include <sttp/cache.h>
@@ -23,6 +30,9 @@ enum {
     STTP__SHARDS = 64,
     STTP__SHARD_BITS = 6,
     STTP__TRUTHS = 4096,
+    STTP__DIRECTORIES = 1024, /* truths of their own: absences depend on them for long */
+    STTP__MOST_STRIPES = 32,
+    STTP__ROLES = 4,
     STTP__LINE = 64,   /* bytes of a line of the processor's cache */
     STTP__SECRET = 192 /* bytes that key the hash */
 };
@@ -32,42 +42,48 @@ enum {
 /* As large as the response in an answer can be. */
 #define STTP__MOST_BYTES ((1U << 30) - 1)
 
-/* Bytes of an answer, shared by its entry and by hits. */
 struct sttp__answer {
-    atomic_uint references;
     uint32_t size : 30; /* of the response */
     uint32_t is_list : 1;
-    uint32_t has_path : 1; /* behind the response, in which it is not */
+    uint32_t is_absence : 1; /* a 400 or 410: more stands behind the response */
     char bytes[];
 };
 
-/* How long that path is stands before it. */
-typedef uint16_t sttp__path_size;
+/* That is this, and the path, which is not always in the response. */
+struct sttp__absence {
+    uint32_t truth; /* of the parent directory, its lower half */
+    uint32_t path_size;
+};
 
 /* What a path's place in a table holds. */
 struct sttp__entry {
     uintptr_t content; /* an answer; or, with its lowest bit set, the lease that will bring it */
+    uint32_t hash;     /* its lower half */
     uint32_t chain;    /* the next entry of the bucket, or of those that are free */
     uint32_t newer;    /* in the order of use; only of answers */
     uint32_t older;
-    uint32_t used;    /* fills of the cache until it was used last: the time of that order */
+    uint32_t used;    /* fills of the cache until it came to its place in that order */
     uint32_t expires; /* in ticks */
-    uint32_t truth;   /* of a 400 or 410: the truth of the parent directory, its lower half */
+};
+
+/* What those processors have of a table that share a lock. */
+struct sttp__stripe {
+    _Alignas(STTP__LINE) struct sttp__lock lock;
+    uint64_t hits;
 };
 
 struct sttp__shard {
-    _Alignas(STTP__LINE) struct sttp__lock lock;
+    _Alignas(STTP__LINE) struct sttp__entry *entries;
     uint32_t *buckets; /* the first entry of each chain */
     uint32_t bucket_count;
-    uint32_t entry_count; /* in use, leases included */
-    struct sttp__entry *entries;
     uint32_t capacity;
+    uint32_t entry_count; /* in use, leases included */
     uint32_t free;
     uint32_t newest;
     uint32_t oldest;
-    sttp_cache_statistics counts;                      /* but for `entries` and `bytes` */
+    sttp_cache_statistics counts;                      /* but for `hits`, `entries` and `bytes` */
     _Alignas(STTP__LINE) _Atomic uint64_t oldest_used; /* of `oldest`; STTP__EMPTY without one.
-                                                          Written under the lock */
+                                                          Written under the locks */
 };
 
 #define STTP__EMPTY UINT64_MAX
@@ -77,21 +93,24 @@ struct sttp_cache {
     sttp_allocator allocator;
     size_t max_entries;
     size_t max_bytes;
-    uint64_t expiration; /* nanoseconds, and so the next */
-    uint64_t birth;      /* on the clock, from which all times are counted */
-    uint64_t clock_lag;  /* that the clock may be late */
+    uint64_t expiration;   /* nanoseconds, and so the next */
+    uint64_t birth;        /* on the clock, from which all times are counted */
+    uint64_t clock_lag;    /* that the clock may be late */
+    unsigned stripe_count; /* of each table, a power of two */
     unsigned char secret[STTP__SECRET];
-    uint64_t kinds[3]; /* random: what tells hashes of one text in different roles apart */
-    _Alignas(STTP__LINE) _Atomic uint64_t truths[STTP__TRUTHS];
+    uint64_t kinds[STTP__ROLES]; /* random: what tells hashes of a path in its roles apart */
+    _Alignas(STTP__LINE) _Atomic uint64_t truths[STTP__TRUTHS + STTP__DIRECTORIES];
     _Alignas(STTP__LINE) atomic_size_t entries;
     atomic_size_t bytes;
     atomic_uint fills;
     struct sttp__shard shards[STTP__SHARDS];
+    struct sttp__stripe stripes[]; /* SHARDS for each group of processors: processors fetch lines
+                                      that are neighbours together */
 };
 
 /* ---- time ---- */
 
-enum { STTP__TICK_BITS = 26 }; /* nanoseconds: 32 bits of ticks last nine years */
+enum { STTP__TICK_BITS = 26 }; /* 67 milliseconds: 32 bits of them last nine years */
 
 static inline uint64_t sttp__nanoseconds(const struct timespec *time)
 {
@@ -111,49 +130,95 @@ static inline uint32_t sttp__ticks(uint64_t time)
     return (uint32_t)(time >> STTP__TICK_BITS);
 }
 
-/* How late it may be where the clock says that it is `now`. */
-static inline uint32_t sttp__latest(const sttp_cache *cache, uint64_t now)
+/* The time in ticks from which nothing is given any more that expires then. */
+static inline uint32_t sttp__expiring_now(const sttp_cache *cache)
 {
-    return sttp__ticks(now + cache->clock_lag);
+    return sttp__ticks(sttp__cache_now(cache) + cache->clock_lag);
 }
 
-/* Whether an entry with an answer is too old to be given. */
-static inline bool sttp__has_expired(const struct sttp__entry *entry, uint32_t latest)
+static inline bool sttp__has_expired(const struct sttp__entry *entry, uint32_t now)
 {
-    return (int32_t)(entry->expires - latest) <= 0;
+    return (int32_t)(entry->expires - now) <= 0;
 }
 
 /* ---- cache_truth.c ---- */
 
-/* Hashes of a path in its roles. */
 uint64_t sttp__cache_hash(const sttp_cache *cache, sttp_action action, sttp_slice path);
 
 /* What the answer of a lease depends on, now. */
 void sttp__truths_note(const sttp_cache *cache, sttp_cache_lease *lease);
 
-/* Whether nothing of that has changed, or is changing. */
+/* Whether no change of that has begun or ended since. */
 bool sttp__truths_hold(const sttp_cache *cache, const sttp_cache_lease *lease);
+
+/* Whether none was under way when it was noted. */
+bool sttp__truths_are_settled(const sttp_cache_lease *lease);
+
+/* Makes all leases and absences untrue. */
+void sttp__truths_end(sttp_cache *cache);
 
 /* The truth of the parent directory, its lower half: as the lease has noted it, and of a path now.
  */
 uint32_t sttp__truth_noted(const sttp_cache_lease *lease);
 uint32_t sttp__truth_of_parent(const sttp_cache *cache, sttp_slice path);
 
-/* ---- cache_shard.c; the lock is held ---- */
+/* ---- locks ---- */
 
-/* Of what an entry holds. */
-uint64_t sttp__entry_hash(const sttp_cache *cache, const struct sttp__entry *entry);
+static inline struct sttp__shard *sttp__shard_of(sttp_cache *cache, uint64_t hash)
+{
+    return &cache->shards[hash >> (64 - STTP__SHARD_BITS)];
+}
+
+/* The processor that the thread runs on, until it runs on another one; 0 where the kernel does not
+ * tell, or the C library does not ask it. (What sched_getcpu does, without the call.) */
+static inline unsigned sttp__processor(void)
+{
+    const char *thread = __builtin_thread_pointer();
+    const struct rseq *area = (const void *)(thread + __rseq_offset);
+    return *(const volatile uint32_t *)&area->cpu_id_start;
+}
+
+static inline struct sttp__stripe *sttp__stripe_of(sttp_cache *cache,
+                                                   const struct sttp__shard *shard, unsigned number)
+{
+    return &cache->stripes[number * STTP__SHARDS + (size_t)(shard - cache->shards)];
+}
+
+/* Returns what is to be unlocked: the thread may be on another processor by then. */
+static inline struct sttp__stripe *sttp__lock_to_read(sttp_cache *cache,
+                                                      const struct sttp__shard *shard)
+{
+    struct sttp__stripe *stripe =
+        sttp__stripe_of(cache, shard, sttp__processor() & (cache->stripe_count - 1));
+    sttp__lock(&stripe->lock);
+    return stripe;
+}
+
+void sttp__lock_to_change(sttp_cache *cache, const struct sttp__shard *shard);
+void sttp__unlock_changed(sttp_cache *cache, const struct sttp__shard *shard);
+
+/* ---- cache_shard.c; locked ---- */
 
 /* A new entry, for an answer not yet in the order of use; or STTP__NONE where memory is out. */
 uint32_t sttp__shard_add(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,
                          uintptr_t content);
 
 /* Takes an entry out. The caller has what it held. */
-void sttp__shard_remove(struct sttp__shard *shard, uint64_t hash, uint32_t index);
+void sttp__shard_remove(struct sttp__shard *shard, uint32_t index);
 
-/* Makes an entry with an answer the one that was used last, which was after so many fills.
- * `is_new`: it is not in that order yet. */
-void sttp__shard_reorder(struct sttp__shard *shard, uint32_t index, uint32_t fills, bool is_new);
+/* Makes an entry with an answer the one that was used last. `is_new`: it is not in that order yet.
+ */
+void sttp__shard_use(const sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
+                     bool is_new);
+
+/* Whether the use of an entry has to be noted. Not where that was done a short while ago, less than
+ * what it takes to fill a thirty-second of the cache: it is far from the end of the order. */
+static inline bool sttp__is_use_due(const sttp_cache *cache, const struct sttp__entry *entry)
+{
+    uint32_t fills = atomic_load_explicit(&cache->fills, memory_order_relaxed);
+    size_t entries = atomic_load_explicit(&cache->entries, memory_order_relaxed);
+    return fills - entry->used > entries / 32;
+}
 
 void sttp__shard_free(sttp_cache *cache, struct sttp__shard *shard);
 
@@ -174,42 +239,33 @@ static inline struct sttp__answer *sttp__entry_answer(const struct sttp__entry *
     return (struct sttp__answer *)entry->content;
 }
 
-/* Where its path is in the response "200 /path OK", if it is there. */
+/* Where the path is in "200 /path OK". */
 enum { STTP__ECHO_START = 4 };
 
 sttp_slice sttp__answer_path(const struct sttp__answer *answer);
 
-/* Whether it says that something is not there. */
-static inline bool sttp__is_negative(const struct sttp__answer *answer)
+static inline struct sttp__absence sttp__absence_of(const struct sttp__answer *answer)
 {
-    return answer->bytes[0] == '4';
+    struct sttp__absence absence;
+    memcpy(&absence, answer->bytes + answer->size, sizeof absence);
+    return absence;
 }
 
-/* ---- looking; the lock is held ---- */
-
-static inline struct sttp__shard *sttp__shard_of(sttp_cache *cache, uint64_t hash)
-{
-    return &cache->shards[hash >> (64 - STTP__SHARD_BITS)];
-}
-
-static inline uint32_t *sttp__bucket_of(const struct sttp__shard *shard, uint64_t hash)
-{
-    return &shard->buckets[hash & (shard->bucket_count - 1)];
-}
+/* ---- looking; locked ---- */
 
 static inline bool sttp__is_path(sttp_slice a, sttp_slice b)
 {
     return a.size == b.size && sttp__words_equal(a.data, b.data, a.size);
 }
 
-/* Does not ask where the echo ends before it compares. */
+/* On the way of every hit: so it does not ask where the echo ends before it compares. */
 static inline bool sttp__is_answer_of(const struct sttp__answer *answer, sttp_slice path)
 {
-    const char *echo = answer->bytes + STTP__ECHO_START;
-    if (answer->has_path)
+    if (answer->is_absence)
         return sttp__is_path(sttp__answer_path(answer), path);
-    return answer->size > STTP__ECHO_START + path.size && echo[path.size] == ' ' &&
-           sttp__words_equal(echo, path.data, path.size);
+    return answer->size > STTP__ECHO_START + path.size &&
+           answer->bytes[STTP__ECHO_START + path.size] == ' ' &&
+           sttp__words_equal(answer->bytes + STTP__ECHO_START, path.data, path.size);
 }
 
 static inline bool sttp__is_entry_of(const struct sttp__entry *entry, sttp_action action,
@@ -223,39 +279,37 @@ static inline bool sttp__is_entry_of(const struct sttp__entry *entry, sttp_actio
     return lease->action == action && sttp__is_path(lease->path, path);
 }
 
+static inline uint32_t *sttp__bucket_of(const struct sttp__shard *shard, uint32_t hash)
+{
+    return &shard->buckets[hash & (shard->bucket_count - 1)];
+}
+
 /* The entry of an action and path, or STTP__NONE. */
 static inline uint32_t sttp__shard_find(const struct sttp__shard *shard, uint64_t hash,
                                         sttp_action action, sttp_slice path)
 {
+    uint32_t lower = (uint32_t)hash;
     if (shard->bucket_count == 0)
         return STTP__NONE;
-    uint32_t index = *sttp__bucket_of(shard, hash);
-    while (index != STTP__NONE && !sttp__is_entry_of(&shard->entries[index], action, path))
+    uint32_t index = *sttp__bucket_of(shard, lower);
+    while (index != STTP__NONE && !(shard->entries[index].hash == lower &&
+                                    sttp__is_entry_of(&shard->entries[index], action, path)))
         index = shard->entries[index].chain;
     return index;
 }
 
 /* ---- cache_keep.c ---- */
 
-/* An answer to the lease with one reference, for which there is room within the limits. NULL where
- * it may not be kept or there is no memory. */
+/* An answer to the lease, for which there is room within the limits. NULL where it may not be kept
+ * or there is no memory. */
 struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lease *lease,
                                          const sttp_response *response);
 
-/* Gives up an answer that came to no entry. NULL is allowed, here and below. */
+/* Gives up an answer that came to no entry. NULL is allowed. */
 void sttp__answer_discard(sttp_cache *cache, struct sttp__answer *answer);
 
-/* Gives a reference up. */
-static inline void sttp__answer_release(const sttp_cache *cache, struct sttp__answer *answer)
-{
-    if (answer != NULL &&
-        atomic_fetch_sub_explicit(&answer->references, 1, memory_order_acq_rel) == 1)
-        sttp__release(&cache->allocator, answer);
-}
-
-/* Takes an answer out of its table, whose lock is held. The caller releases it without the lock. */
-struct sttp__answer *sttp__take_out(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,
-                                    uint32_t index);
+/* Takes an answer out of its table, which is locked. The caller releases it unlocked. */
+struct sttp__answer *sttp__take_out(sttp_cache *cache, struct sttp__shard *shard, uint32_t index);
 
 /* ---- cache.c ---- */
 

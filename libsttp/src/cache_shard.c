@@ -7,34 +7,38 @@
 
 enum { FIRST_BUCKETS = 8, FIRST_ENTRIES = 8 };
 
+/* ---- locks ---- */
+
+void sttp__lock_to_change(sttp_cache *cache, const struct sttp__shard *shard)
+{
+    for (unsigned i = 0; i < cache->stripe_count; i++)
+        sttp__lock(&sttp__stripe_of(cache, shard, i)->lock);
+}
+
+void sttp__unlock_changed(sttp_cache *cache, const struct sttp__shard *shard)
+{
+    for (unsigned i = 0; i < cache->stripe_count; i++)
+        sttp__unlock(&sttp__stripe_of(cache, shard, i)->lock);
+}
+
 /* ---- what an entry holds ---- */
 
 sttp_slice sttp__answer_path(const struct sttp__answer *answer)
 {
     const char *start = answer->bytes + STTP__ECHO_START;
-    const char *end = answer->bytes + answer->size;
-    sttp__path_size size;
-    if (!answer->has_path)
+    if (!answer->is_absence)
         return (sttp_slice){
-            start, (size_t)((const char *)memchr(start, ' ', (size_t)(end - start)) - start)};
-    memcpy(&size, end, sizeof size);
-    return (sttp_slice){end + sizeof size, size};
-}
-
-uint64_t sttp__entry_hash(const sttp_cache *cache, const struct sttp__entry *entry)
-{
-    if (sttp__is_lease(entry))
-        return sttp__entry_lease(entry)->hash;
-    const struct sttp__answer *answer = sttp__entry_answer(entry);
-    return sttp__cache_hash(cache, answer->is_list ? STTP_ACTION_LIST : STTP_ACTION_SHOW,
-                            sttp__answer_path(answer));
+            start,
+            (size_t)((const char *)memchr(start, ' ', answer->size - STTP__ECHO_START) - start)};
+    struct sttp__absence absence = sttp__absence_of(answer);
+    return (sttp_slice){answer->bytes + answer->size + sizeof absence, absence.path_size};
 }
 
 /* ---- chains ---- */
 
-static void link_entry(struct sttp__shard *shard, uint64_t hash, uint32_t index)
+static void link_entry(struct sttp__shard *shard, uint32_t index)
 {
-    uint32_t *bucket = sttp__bucket_of(shard, hash);
+    uint32_t *bucket = sttp__bucket_of(shard, shard->entries[index].hash);
     shard->entries[index].chain = *bucket;
     *bucket = index;
 }
@@ -54,7 +58,7 @@ static bool grow_buckets(sttp_cache *cache, struct sttp__shard *shard)
     shard->bucket_count = count;
     for (uint32_t i = 0; i < shard->capacity; i++)
         if (shard->entries[i].content != 0)
-            link_entry(shard, sttp__entry_hash(cache, &shard->entries[i]), i);
+            link_entry(shard, i);
     return true;
 }
 
@@ -77,7 +81,7 @@ static bool grow_entries(sttp_cache *cache, struct sttp__shard *shard)
 uint32_t sttp__shard_add(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,
                          uintptr_t content)
 {
-    if (shard->entry_count == shard->bucket_count && !grow_buckets(cache, shard) &&
+    if (shard->entry_count >= shard->bucket_count && !grow_buckets(cache, shard) &&
         shard->bucket_count == 0)
         return STTP__NONE;
     if (shard->free == STTP__NONE && !grow_entries(cache, shard))
@@ -85,8 +89,9 @@ uint32_t sttp__shard_add(sttp_cache *cache, struct sttp__shard *shard, uint64_t 
     uint32_t index = shard->free;
     shard->free = shard->entries[index].chain;
     shard->entries[index].content = content;
+    shard->entries[index].hash = (uint32_t)hash;
     shard->entry_count++;
-    link_entry(shard, hash, index);
+    link_entry(shard, index);
     return index;
 }
 
@@ -107,11 +112,12 @@ static void unlink_used(struct sttp__shard *shard, uint32_t index)
         entry->newer;
 }
 
-void sttp__shard_reorder(struct sttp__shard *shard, uint32_t index, uint32_t fills, bool is_new)
+void sttp__shard_use(const sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
+                     bool is_new)
 {
     struct sttp__entry *entry = &shard->entries[index];
     bool was_oldest = shard->oldest == index || shard->oldest == STTP__NONE;
-    entry->used = fills;
+    entry->used = atomic_load_explicit(&cache->fills, memory_order_relaxed);
     if (shard->newest != index) {
         if (!is_new)
             unlink_used(shard, index);
@@ -125,10 +131,10 @@ void sttp__shard_reorder(struct sttp__shard *shard, uint32_t index, uint32_t fil
         publish_oldest(shard);
 }
 
-void sttp__shard_remove(struct sttp__shard *shard, uint64_t hash, uint32_t index)
+void sttp__shard_remove(struct sttp__shard *shard, uint32_t index)
 {
     struct sttp__entry *entry = &shard->entries[index];
-    uint32_t *link = sttp__bucket_of(shard, hash);
+    uint32_t *link = sttp__bucket_of(shard, entry->hash);
     while (*link != index)
         link = &shard->entries[*link].chain;
     *link = entry->chain;

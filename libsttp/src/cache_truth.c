@@ -1,18 +1,18 @@
-/* Which answers a change makes untrue. Two things can change: what stands at a path (nothing, a
- * file with its text, a directory), and which names are in a directory. Each has a counter, a
- * truth, which every change of it raises; by hash, so that two that share one only ask the storage
- * once more than they had to.
+/* Which answers a change makes untrue. Three things can change: what stands at a path (nothing, a
+ * file with its text, a directory), whether a directory is there, and which names are in it. Each
+ * has a counter, a truth, which every change of it raises; by hash, so that two that share one only
+ * ask the storage once more than they had to.
  *
- *     CREATE       what stands at the path, the names of its parent; the same of each directory
- *                  that it makes
+ *     CREATE       what stands at the path, the names of its parent; and of each directory that it
+ *                  makes, that it is there, what stands at its path, the names of its parent
  *     UPDATE       what stands at the path
- *     DELETE       what stands at the path, the names of its parent
+ *     DELETE       what stands at the path, the names of its parent; that a directory is there
  *
- *     SHOW         depends on what stands at the path and at its parent
+ *     SHOW         depends on what stands at the path, and on whether its parent is there
  *     LIST         on these, and on the names of the directory
  *
  * A lease notes what its answer depends on; only where all of that is the same in the end, and no
- * change of it is under way, the answer is kept. From the cache a change takes what depends on its
+ * change of it was under way, the answer is kept. From the cache a change takes what depends on its
  * path or on the names of a directory by name. What depends on a parent is a 400 or a 410: there
  * may be any number of them, so they note its truth, and are found to be untrue when they are
  * looked at. (While a file is there nothing else can happen to its parent.) */
@@ -23,13 +23,11 @@
 
 #include "cache_private.h"
 
-enum role { STANDS_AT, NAMES_OF, LISTING_AT };
+enum role { STANDS_AT, DIRECTORY_AT, NAMES_OF, LISTING_AT };
 
 /* A truth: how often it has changed, and how many changes of it are under way. */
 #define UNDER_WAY ((uint64_t)1)
 #define CHANGED ((uint64_t)1 << 24)
-/* No truth is ever this. */
-#define NEVER UINT64_MAX
 
 static uint64_t hash(const sttp_cache *cache, enum role role, sttp_slice path)
 {
@@ -61,7 +59,9 @@ static sttp_slice parent_of(sttp_slice path)
 
 static unsigned short place_of(const sttp_cache *cache, enum role role, sttp_slice path)
 {
-    return (unsigned short)(hash(cache, role, path) % STTP__TRUTHS);
+    uint64_t number = hash(cache, role, path);
+    return (unsigned short)(role == DIRECTORY_AT ? STTP__TRUTHS + number % STTP__DIRECTORIES
+                                                 : number % STTP__TRUTHS);
 }
 
 static uint64_t truth_at(const sttp_cache *cache, unsigned short place)
@@ -74,12 +74,10 @@ void sttp__truths_note(const sttp_cache *cache, sttp_cache_lease *lease)
     sttp_slice path = bare(lease->path);
     enum role third = lease->action == STTP_ACTION_LIST ? NAMES_OF : STANDS_AT;
     lease->places[0] = place_of(cache, STANDS_AT, path);
-    lease->places[1] = place_of(cache, STANDS_AT, parent_of(path));
+    lease->places[1] = place_of(cache, DIRECTORY_AT, parent_of(path));
     lease->places[2] = place_of(cache, third, path);
-    for (int i = 0; i < 3; i++) {
-        uint64_t truth = truth_at(cache, lease->places[i]);
-        lease->truths[i] = truth % CHANGED == 0 ? truth : NEVER;
-    }
+    for (int i = 0; i < 3; i++)
+        lease->truths[i] = truth_at(cache, lease->places[i]);
 }
 
 bool sttp__truths_hold(const sttp_cache *cache, const sttp_cache_lease *lease)
@@ -90,6 +88,17 @@ bool sttp__truths_hold(const sttp_cache *cache, const sttp_cache_lease *lease)
     return hold;
 }
 
+bool sttp__truths_are_settled(const sttp_cache_lease *lease)
+{
+    return (lease->truths[0] | lease->truths[1] | lease->truths[2]) % CHANGED == 0;
+}
+
+void sttp__truths_end(sttp_cache *cache)
+{
+    for (int i = 0; i < STTP__TRUTHS + STTP__DIRECTORIES; i++)
+        atomic_fetch_add(&cache->truths[i], CHANGED);
+}
+
 uint32_t sttp__truth_noted(const sttp_cache_lease *lease)
 {
     return (uint32_t)(lease->truths[1] / CHANGED);
@@ -98,7 +107,7 @@ uint32_t sttp__truth_noted(const sttp_cache_lease *lease)
 uint32_t sttp__truth_of_parent(const sttp_cache *cache, sttp_slice path)
 {
     sttp_slice parent = parent_of(bare(path));
-    return (uint32_t)(truth_at(cache, place_of(cache, STANDS_AT, parent)) / CHANGED);
+    return (uint32_t)(truth_at(cache, place_of(cache, DIRECTORY_AT, parent)) / CHANGED);
 }
 
 /* ---- changes ---- */
@@ -120,7 +129,7 @@ static void remove_answers(sttp_cache *cache, enum role role, sttp_slice path, u
 {
     char listed[STTP_MAX_PATH + 2];
     (void)step;
-    if (path.size > STTP_MAX_PATH)
+    if (path.size > STTP_MAX_PATH || role == DIRECTORY_AT)
         return;
     memcpy(listed, path.data, path.size);
     listed[path.size] = '/';
@@ -138,8 +147,11 @@ static void touch_all(sttp_cache *cache, const sttp_cache_change *change, touch 
         return;
     sttp_slice parent = parent_of(path);
     act(cache, NAMES_OF, parent, step);
+    if (path.size < change->path.size)
+        act(cache, DIRECTORY_AT, path, step);
     while (change->made.size > 0 && parent.size >= change->made.size) {
         act(cache, STANDS_AT, parent, step);
+        act(cache, DIRECTORY_AT, parent, step);
         parent = parent_of(parent);
         act(cache, NAMES_OF, parent, step);
     }
@@ -153,5 +165,5 @@ void sttp_cache_change_begin(sttp_cache *cache, const sttp_cache_change *change)
 
 void sttp_cache_change_end(sttp_cache *cache, const sttp_cache_change *change)
 {
-    touch_all(cache, change, raise_truth, CHANGED - UNDER_WAY);
+    touch_all(cache, change, raise_truth, -UNDER_WAY);
 }

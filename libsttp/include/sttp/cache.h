@@ -5,13 +5,10 @@
  * Nobody gets an answer from it that an acknowledged change has made untrue, and one miss of a path
  * asks the storage once, however many ask at that moment:
  *
- *     if (sttp_cache_get(cache, action, path, &hit)) {
- *         ... send hit.response ...
- *         sttp_cache_release(cache, &hit);
- *         return;
- *     }
- *     switch (sttp_cache_lease_take(cache, lease, &hit)) {
- *     case STTP_CACHE_HIT:   ... as above; somebody was faster ...
+ *     if (sttp_cache_get(cache, action, path, send, connection))
+ *         return;                        `send` was called with the answer's bytes
+ *     switch (sttp_cache_lease_take(cache, lease, send, connection)) {
+ *     case STTP_CACHE_HIT:   return;     as above: somebody was faster
  *     case STTP_CACHE_WAIT:  return;     lease->complete will be called
  *     case STTP_CACHE_FETCH: break;
  *     }
@@ -24,8 +21,15 @@
  *     ... make it visible ...
  *     sttp_cache_change_end(cache, &change);
  *
- * Every function is thread-safe but create and destroy. None waits for storage; a lock is held for
- * the time of one lookup, never while a response is copied or written. */
+ * It relies on two things. Every change of what the storage holds is told like this. And a storage
+ * that is asked for a SHOW of a path between begin and end of a change of that path answers after
+ * the end, or with what was before: it shows the change to nobody who could tell others of it.
+ *
+ * The path is all that answers are known by: texts of several origins need a cache for each.
+ *
+ * Every function is thread-safe but create and destroy. None waits for storage; locks are held for
+ * the time of a lookup and of a copy. Threads that look wait for those that change what is in the
+ * cache, not for each other. */
 #ifndef STTP_CACHE_H
 #define STTP_CACHE_H
 
@@ -52,8 +56,9 @@ typedef struct sttp_cache_options {
     size_t max_bytes;    /* of all answers, each with STTP_CACHE_OVERHEAD; an answer of more than an
                             eighth of it is not kept; default 10 MiB */
     uint64_t expiration; /* milliseconds after which an answer is not given any more, counted from
-                            when the storage was asked; at most 2^36;
-                            up to 64 less; default 300,000 */
+                            when the storage was asked, and without those for which the machine is
+                            suspended; up to 80 less, so that less than that keeps nothing; at most
+                            2^36; default 300,000 */
 } sttp_cache_options;
 
 /* Makes an empty cache. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno set where the system
@@ -64,19 +69,15 @@ STTP_API sttp_status sttp_cache_create(const sttp_cache_options *options, sttp_c
 /* Frees the cache. No hit, lease or change may be outstanding. NULL is allowed. */
 STTP_API void sttp_cache_destroy(sttp_cache *cache);
 
-/* An answer that was found. It stays as it is until it is released, whatever becomes of its place
- * in the cache meanwhile. */
-typedef struct sttp_cache_hit {
-    sttp_slice response; /* status line and contents line */
-    void *answer;        /* the cache's own */
-} sttp_cache_hit;
+/* Takes an answer that was found, status line and contents line. Called within the function that
+ * found it, where the bytes are locked: it copies them to where they are wanted and returns, and
+ * must not use the cache. */
+typedef void sttp_cache_take(void *context, sttp_slice response);
 
-/* Looks for the answer to SHOW or LIST of a path that the parser has checked. Whether it is there;
- * then *hit has to be released. */
+/* Looks for the answer to SHOW or LIST of a path that the parser has checked. Whether it is there,
+ * and `take` was called with it. */
 STTP_API bool sttp_cache_get(sttp_cache *cache, sttp_action action, sttp_slice path,
-                             sttp_cache_hit *hit);
-
-STTP_API void sttp_cache_release(sttp_cache *cache, sttp_cache_hit *hit);
+                             sttp_cache_take *take, void *context);
 
 /* The right to ask the storage and to put the answer into the cache, or to wait for who has it. In
  * the caller's memory, which fills the first part and keeps it, with what `path` points to, until
@@ -85,8 +86,9 @@ typedef struct sttp_cache_lease sttp_cache_lease;
 struct sttp_cache_lease {
     sttp_action action; /* SHOW or LIST */
     sttp_slice path;
-    /* Where the lease waits: called once, with the answer that another one has got, in whose call
-     * of sttp_cache_fill. The lease has ended by then. */
+    /* Where the lease waits: called once, with the answer that another one has got and within its
+     * call of sttp_cache_fill, until whose end alone the response lives. The lease has ended by
+     * then; this may free it, and use the cache. */
     void (*complete)(sttp_cache_lease *lease, const sttp_response *response);
 
     /* The cache's own. */
@@ -99,21 +101,27 @@ struct sttp_cache_lease {
 };
 
 typedef enum sttp_cache_turn {
-    STTP_CACHE_HIT,   /* the answer is there by now: *hit; the lease has ended */
+    STTP_CACHE_HIT,   /* `take` was called: the answer is there by now; the lease has ended */
     STTP_CACHE_FETCH, /* ask the storage, then call sttp_cache_fill, whatever came of it */
     STTP_CACHE_WAIT   /* somebody asks already: `complete` will be called */
 } sttp_cache_turn;
 
+/* A lease that is to FETCH has to come to sttp_cache_fill, or those who wait for it wait for ever;
+ * none that waits can be called back. What is asked of a path of more than STTP_MAX_PATH bytes is
+ * not waited for and not kept. */
 STTP_API sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lease *lease,
-                                               sttp_cache_hit *hit);
+                                               sttp_cache_take *take, void *context);
 
 /* Ends a lease that was to FETCH, with what the storage has answered, a failure included: keeps it
- * where it may be kept, no change has made it untrue meanwhile and there is memory; then completes
- * all that wait for it. */
+ * where it may be kept, no change can have made it untrue meanwhile and there is memory; then
+ * completes all that wait for it. A 200 that echoes another path than that of the lease is not
+ * kept.
+ */
 STTP_API void sttp_cache_fill(sttp_cache *cache, sttp_cache_lease *lease,
                               const sttp_response *response);
 
-/* A change. From `begin` to `end` no answer that it touches is given or kept. */
+/* A change. From `begin` to `end` no answer that it touches is given or kept: each `begin` needs
+ * its `end`, with the same change. */
 typedef struct sttp_cache_change {
     sttp_action action; /* CREATE, UPDATE or DELETE */
     sttp_slice path;
@@ -131,7 +139,8 @@ STTP_API void sttp_cache_change_end(sttp_cache *cache, const sttp_cache_change *
  * not given to anybody either. */
 STTP_API void sttp_cache_expire(sttp_cache *cache);
 
-/* Removes everything. */
+/* Removes everything; what the storage was asked for before is not kept either. For changes that
+ * could not be told one by one. */
 STTP_API void sttp_cache_clear(sttp_cache *cache);
 
 /* Counted since the cache was made, but for the last two. */
@@ -142,7 +151,8 @@ typedef struct sttp_cache_statistics {
     uint64_t fills;       /* answers kept */
     uint64_t evictions;   /* answers that made room */
     uint64_t expiries;    /* answers removed because of their age */
-    uint64_t revocations; /* answers removed, or not kept, because of a change */
+    uint64_t revocations; /* answers removed, or not kept, because of a change. One that says that
+                             something is not there is removed when it is asked for next */
     uint64_t entries;
     uint64_t bytes;
 } sttp_cache_statistics;
@@ -157,11 +167,12 @@ typedef struct sttp_cache_item {
     size_t bytes; /* what it is counted for */
 } sttp_cache_item;
 
-/* Calls `visit` with each answer that is in the cache all the while; those that come or go may be
- * visited or not. What an item points to lives until `visit` returns. `visit` may use the cache. */
-STTP_API void sttp_cache_each(sttp_cache *cache,
-                              void (*visit)(void *context, const sttp_cache_item *item),
-                              void *context);
+typedef void sttp_cache_visit(void *context, const sttp_cache_item *item);
+
+/* Calls `visit` with a copy of each answer that is in the cache all the while; those that come or
+ * go may be visited or not. The copy lives until `visit` returns, which may use the cache. STTP_OK,
+ * or STTP_ERR_MEMORY: then not all were visited. */
+STTP_API sttp_status sttp_cache_each(sttp_cache *cache, sttp_cache_visit *visit, void *context);
 
 #ifdef __cplusplus
 }
