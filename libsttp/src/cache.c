@@ -67,12 +67,13 @@ static bool is_in_time(const sttp_cache *cache, const sttp_cache_lease *lease, u
 }
 
 /* Whether others may have the answer that a lease brings: what it depends on is now as it was then.
- * Where a change is under way that is so for SHOW alone, to which the storage does not show the
- * change before its end; another LIST may have seen it already. */
+ * While it is changed that is so for a SHOW of the changed path alone, to which the storage does
+ * not show the change before its end; others may have been shown it already. */
 static bool may_be_joined(const sttp_cache *cache, const sttp_cache_lease *lease)
 {
     return sttp__truths_hold(cache, lease) &&
-           (lease->action == STTP_ACTION_SHOW || sttp__truths_are_settled(lease));
+           (sttp__truths_are_settled(lease) ||
+            (lease->action == STTP_ACTION_SHOW && sttp__truths_were_hidden(lease)));
 }
 
 /* Whether a lease under way will bring what the new one asks for. Else it loses its place, with

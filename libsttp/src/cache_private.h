@@ -154,6 +154,9 @@ bool sttp__truths_hold(const sttp_cache *cache, const sttp_cache_lease *lease);
 /* Whether none was under way when it was noted. */
 bool sttp__truths_are_settled(const sttp_cache_lease *lease);
 
+/* The same, of changes that the storage may show to a SHOW before they end. */
+bool sttp__truths_were_hidden(const sttp_cache_lease *lease);
+
 /* Makes all leases and absences untrue. */
 void sttp__truths_end(sttp_cache *cache);
 

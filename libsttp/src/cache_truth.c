@@ -25,9 +25,12 @@
 
 enum role { STANDS_AT, DIRECTORY_AT, NAMES_OF, LISTING_AT };
 
-/* A truth: how often it has changed, and how many changes of it are under way. */
-#define UNDER_WAY ((uint64_t)1)
-#define CHANGED ((uint64_t)1 << 24)
+/* A truth: how often it has changed, and how many changes of it are under way: those of the path
+ * itself, for which the storage holds each SHOW of it back, and those that it may show before they
+ * end. */
+#define HELD ((uint64_t)1)
+#define SHOWN ((uint64_t)1 << 16)
+#define CHANGED ((uint64_t)1 << 32)
 
 static uint64_t hash(const sttp_cache *cache, enum role role, sttp_slice path)
 {
@@ -93,6 +96,11 @@ bool sttp__truths_are_settled(const sttp_cache_lease *lease)
     return (lease->truths[0] | lease->truths[1] | lease->truths[2]) % CHANGED == 0;
 }
 
+bool sttp__truths_were_hidden(const sttp_cache_lease *lease)
+{
+    return (lease->truths[0] | lease->truths[1] | lease->truths[2]) % CHANGED < SHOWN;
+}
+
 void sttp__truths_end(sttp_cache *cache)
 {
     for (int i = 0; i < STTP__TRUTHS + STTP__DIRECTORIES; i++)
@@ -139,10 +147,12 @@ static void remove_answers(sttp_cache *cache, enum role role, sttp_slice path, u
     remove_answer(cache, STTP_ACTION_LIST, (sttp_slice){listed, path.size + 1});
 }
 
-static void touch_all(sttp_cache *cache, const sttp_cache_change *change, touch *act, uint64_t step)
+/* `own`: the step of the path itself. */
+static void touch_all(sttp_cache *cache, const sttp_cache_change *change, touch *act, uint64_t own,
+                      uint64_t step)
 {
     sttp_slice path = bare(change->path);
-    act(cache, STANDS_AT, path, step);
+    act(cache, STANDS_AT, path, own);
     if (change->action == STTP_ACTION_UPDATE)
         return;
     sttp_slice parent = parent_of(path);
@@ -159,11 +169,11 @@ static void touch_all(sttp_cache *cache, const sttp_cache_change *change, touch 
 
 void sttp_cache_change_begin(sttp_cache *cache, const sttp_cache_change *change)
 {
-    touch_all(cache, change, raise_truth, CHANGED + UNDER_WAY);
-    touch_all(cache, change, remove_answers, 0);
+    touch_all(cache, change, raise_truth, CHANGED + HELD, CHANGED + SHOWN);
+    touch_all(cache, change, remove_answers, 0, 0);
 }
 
 void sttp_cache_change_end(sttp_cache *cache, const sttp_cache_change *change)
 {
-    touch_all(cache, change, raise_truth, -UNDER_WAY);
+    touch_all(cache, change, raise_truth, -HELD, -SHOWN);
 }

@@ -291,6 +291,36 @@ START_TEST(many_ask_during_a_change)
 }
 END_TEST
 
+/* Of other paths that it changes the storage may show the change before its end: what is there by
+ * then is not what somebody read a moment ago. */
+static const struct other {
+    sttp_action change;
+    const char *path;
+    const char *made;
+    const char *asked;
+} others[] = {
+    {STTP_ACTION_CREATE, "/d/e/a", "/d", "/d"},   {STTP_ACTION_CREATE, "/d/e/a", "/d", "/d/x"},
+    {STTP_ACTION_CREATE, "/d/e/a", "/d", "/d/e"}, {STTP_ACTION_CREATE, "/d/e/a", "/d", "/d/e/x"},
+    {STTP_ACTION_DELETE, "/d/", "", "/d/x"},
+};
+
+START_TEST(nobody_joins_what_a_change_may_have_shown)
+{
+    const struct other *other = &others[_i];
+    struct waiter first, second;
+    sttp_cache_change begun = {
+        .action = other->change, .path = slice_of(other->path), .made = slice_of(other->made)};
+    create(0, 0, 0);
+    sttp_cache_change_begin(cache, &begun);
+    ck_assert_int_eq(take(&first, other->asked), STTP_CACHE_FETCH);
+    ck_assert_int_eq(take(&second, other->asked), STTP_CACHE_FETCH);
+    fill(&first.lease, STTP_CODE_PATH_NOT_FOUND, NULL);
+    fill(&second.lease, STTP_CODE_NOT_FOUND, NULL);
+    sttp_cache_change_end(cache, &begun);
+    ck_assert(!is_cached(SHOW, other->asked));
+}
+END_TEST
+
 /* Nobody gets what was read longer ago than an answer may be given. */
 START_TEST(nobody_joins_what_takes_too_long)
 {
@@ -335,6 +365,8 @@ int main(void)
     tcase_add_test(tests, clearing_revokes);
     tcase_add_loop_test(tests, the_storage_is_asked_once, 0, 3);
     tcase_add_test(tests, many_ask_during_a_change);
+    tcase_add_loop_test(tests, nobody_joins_what_a_change_may_have_shown, 0,
+                        sizeof others / sizeof others[0]);
     tcase_add_test(tests, nobody_joins_what_takes_too_long);
     tcase_add_test(tests, nobody_joins_across_a_change);
     tcase_add_test(tests, second_look_may_hit);
