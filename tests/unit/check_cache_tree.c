@@ -341,8 +341,10 @@ static void *load(void *argument)
 static void add_node(int node, int parent, int name)
 {
     nodes[node].parent = parent;
-    snprintf(nodes[node].path, sizeof nodes[node].path, "%s/%d",
-             parent == 0 ? "" : nodes[parent].path, name);
+    size_t size = parent == 0 ? 0 : strlen(nodes[parent].path);
+    memcpy(nodes[node].path, nodes[parent].path, size);
+    nodes[node].path[size] = '/';
+    nodes[node].path[size + 1] = (char)('0' + name);
 }
 
 static void plant(void)
