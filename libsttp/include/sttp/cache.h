@@ -22,8 +22,8 @@
  *     sttp_cache_change_end(cache, &change);
  *
  * It relies on two things. Every change of what the storage holds is told like this. And a storage
- * that is asked for a SHOW of a path between begin and end of a change of that path, with or without
- * a slash at its end, answers after the end, or with what was before: it shows the change to nobody
+ * that is asked for a SHOW of a path (its final slash does not count) between begin and end of a
+ * change of that path answers after the end, or with what was before: it shows the change to nobody
  * who could tell others of it.
  *
  * The path is all that answers are known by: texts of several origins need a cache for each.
