@@ -63,7 +63,7 @@ def instructions(directory):
     total = 0
     for profile in directory.glob("profile-*"):
         text = profile.read_text(encoding="ascii", errors="replace")
-        if re.search(r"^fn=\(\d+\) recv\b", text, re.MULTILINE):
+        if re.search(r"^c?fn=\(\d+\) recv\b", text, re.MULTILINE):
             total += int(re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE).group(1))
     assert total > 0, "no worker in the profile"
     return total
