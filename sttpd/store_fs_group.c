@@ -5,12 +5,13 @@
  * A sync covers what was changed before it began, so who comes while one is under way needs
  * another. That one begins when as many wait for it as the syncs under way cover, at the latest
  * when there is none. So a change alone waits for nobody; where many come at once a few syncs cover
- * them all, and they are under way together: on a disk that takes long for each, nobody waits for
- * two.
+ * them all, and they are under way together. Nobody waits longer than for the rest of those that
+ * were under way and for one more.
  *
  * The kernel tells of a write that failed through each descriptor that was open at that time, and
  * through a later one only if nobody was told before. The member that syncs for the others, their
- * leader, may have opened the directory too late; so each asks through its own descriptor, too. A
+ * leader, may have opened the directory too late: on a file system without a journal its sync then
+ * succeeds although the names of others are lost. So each asks through its own descriptor, too. A
  * sync that fails has failed for all whom it covers: what it lost may have been theirs. */
 #include "sttpd/store_fs_private.h"
 
@@ -107,11 +108,13 @@ static int lead(struct fs_group *group, struct fs_member *self, int fd)
     return error;
 }
 
-/* What the kernel has to tell through this descriptor of a directory that was just synced. */
+/* What the kernel has to tell through this descriptor of a directory that was just synced: nothing
+ * is written, and unlike a sync it never makes the disk empty its cache. Sandboxes may not have the
+ * call; an error of any other kind may be the answer, which is given once. */
 static int own_verdict(int fd)
 {
     int told = sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
-    return told == -1 && errno == ENOSYS ? fsync(fd) : told;
+    return told == -1 && (errno == ENOSYS || errno == EPERM) ? fsync(fd) : told;
 }
 
 int fs_group_sync(struct fs_group *group, int directory)
@@ -128,9 +131,10 @@ int fs_group_sync(struct fs_group *group, int directory)
     while (!leads && sem_wait(&self.wake) == -1)
         ;
     leads = self.leader == &self;
-    errno = leads ? lead(group, &self, directory) : self.error;
+    int error = leads ? lead(group, &self, directory) : self.error;
     sem_destroy(&self.wake);
-    if (errno != 0)
-        return -1;
-    return leads ? 0 : own_verdict(directory);
+    if (error == 0)
+        return leads ? 0 : own_verdict(directory);
+    errno = error;
+    return -1;
 }
