@@ -1,5 +1,5 @@
 /* The way of a request: looking, leases, filling. No lock is held while memory is taken for an
- * answer, an answer is written, or those who wait are told. */
+ * answer, an answer is written, a large one is copied, or those who wait are told. */
 #include <string.h>
 
 #include <sttp/serializer.h>
@@ -22,10 +22,22 @@ static bool is_untrue(const sttp_cache *cache, const struct sttp__entry *entry, 
            sttp__absence_of(answer).truth != sttp__truth_of_parent(cache, path);
 }
 
-static sttp_slice response_of(const struct sttp__entry *entry)
+static inline void give(const struct sttp__answer *answer, sttp_cache_take *take, void *context)
 {
-    const struct sttp__answer *answer = sttp__entry_answer(entry);
-    return (sttp_slice){answer->bytes, answer->size};
+    take(context, (sttp_slice){answer->bytes, answer->size});
+}
+
+/* Locked: gives the answer of an entry; or returns it, if it is large, to be given unlocked. */
+static inline struct sttp__answer *give_or_keep(const struct sttp__entry *entry,
+                                                sttp_cache_take *take, void *context)
+{
+    struct sttp__answer *answer = sttp__entry_answer(entry);
+    if (!sttp__is_large(answer)) {
+        give(answer, take, context);
+        return NULL;
+    }
+    atomic_fetch_add_explicit(sttp__users_of(answer), 1, memory_order_relaxed);
+    return answer;
 }
 
 static void note_use(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,
@@ -49,11 +61,16 @@ bool sttp_cache_get(sttp_cache *cache, sttp_action action, sttp_slice path, sttp
     bool is_hit = entry != NULL && !sttp__has_expired(entry, sttp__expiring_now(cache)) &&
                   !is_untrue(cache, entry, path);
     bool is_due = is_hit && sttp__is_use_due(cache, entry);
+    struct sttp__answer *kept = NULL;
     if (is_hit) {
         stripe->hits++;
-        take(context, response_of(entry));
+        kept = give_or_keep(entry, take, context);
     }
     sttp__unlock(&stripe->lock);
+    if (kept != NULL) {
+        give(kept, take, context);
+        sttp__answer_release(cache, kept);
+    }
     if (is_due)
         note_use(cache, shard, hash, action, path);
     return is_hit;
@@ -118,19 +135,19 @@ static struct sttp__answer *take_out_stale(sttp_cache *cache, struct sttp__shard
     return sttp__take_out(cache, shard, index);
 }
 
-/* Looks again, and joins or becomes who is joined; the locks are held. What is to be released then
- * is left in *stale. */
+/* Looks again, and joins or becomes who is joined; the locks are held. What is to be released when
+ * they are free is left in *answer: a stale one, or that of a hit, which is to be given before. */
 static sttp_cache_turn turn_of(sttp_cache *cache, struct sttp__shard *shard,
                                sttp_cache_lease *lease, sttp_cache_take *take, void *context,
-                               struct sttp__answer **stale)
+                               struct sttp__answer **answer)
 {
     uint32_t index = sttp__shard_find(shard, lease->hash, lease->action, lease->path);
     if (is_answer(shard, index)) {
-        *stale = take_out_stale(cache, shard, lease, index);
-        if (*stale == NULL) {
+        *answer = take_out_stale(cache, shard, lease, index);
+        if (*answer == NULL) {
             sttp__stripe_of(cache, shard, 0)->hits++;
             sttp__shard_use(cache, shard, index, false);
-            take(context, response_of(&shard->entries[index]));
+            *answer = give_or_keep(&shard->entries[index], take, context);
             return STTP_CACHE_HIT;
         }
         index = STTP__NONE;
@@ -144,16 +161,18 @@ static sttp_cache_turn turn_of(sttp_cache *cache, struct sttp__shard *shard,
 sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lease *lease,
                                       sttp_cache_take *take, void *context)
 {
-    struct sttp__answer *stale = NULL;
+    struct sttp__answer *answer = NULL;
     lease->hash = sttp__cache_hash(cache, lease->action, lease->path);
     lease->taken = sttp__cache_now(cache);
     lease->waiting = NULL;
     sttp__truths_note(cache, lease);
     struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
     sttp__lock_to_change(cache, shard);
-    sttp_cache_turn turn = turn_of(cache, shard, lease, take, context, &stale);
+    sttp_cache_turn turn = turn_of(cache, shard, lease, take, context, &answer);
     sttp__unlock_changed(cache, shard);
-    sttp__release(&cache->allocator, stale);
+    if (turn == STTP_CACHE_HIT && answer != NULL)
+        give(answer, take, context);
+    sttp__answer_release(cache, answer);
     return turn;
 }
 
@@ -235,5 +254,5 @@ void sttp__cache_revoke(sttp_cache *cache, sttp_action action, sttp_slice path)
         shard->counts.revocations++;
     }
     sttp__unlock_changed(cache, shard);
-    sttp__release(&cache->allocator, untrue);
+    sttp__answer_release(cache, untrue);
 }

@@ -96,17 +96,42 @@ static bool evict(sttp_cache *cache)
         shard->counts.evictions++;
     }
     sttp__unlock_changed(cache, shard);
-    sttp__release(&cache->allocator, answer);
+    sttp__answer_release(cache, answer);
     return true;
 }
 
 /* ---- answers ---- */
 
+void sttp__answer_release(sttp_cache *cache, struct sttp__answer *answer)
+{
+    if (answer == NULL)
+        return;
+    if (!sttp__is_large(answer))
+        sttp__release(&cache->allocator, answer);
+    else if (atomic_fetch_sub(sttp__users_of(answer), 1) == 1)
+        sttp__release(&cache->allocator, sttp__users_of(answer));
+}
+
+/* Memory for an answer whose response has `size` bytes, and `behind` stand behind it. */
+static struct sttp__answer *answer_allocate(sttp_cache *cache, size_t size, size_t behind)
+{
+    size_t before = size > STTP__COPIED_LOCKED ? sizeof(atomic_uint) : 0;
+    char *memory =
+        sttp__allocate(&cache->allocator, before + sizeof(struct sttp__answer) + size + behind);
+    if (memory == NULL)
+        return NULL;
+    struct sttp__answer *answer = (struct sttp__answer *)(void *)(memory + before);
+    answer->size = (uint32_t)size & STTP__MOST_BYTES;
+    if (before > 0)
+        atomic_init(sttp__users_of(answer), 1);
+    return answer;
+}
+
 void sttp__answer_discard(sttp_cache *cache, struct sttp__answer *answer)
 {
     if (answer != NULL)
         give_room(cache, bytes_of(answer));
-    sttp__release(&cache->allocator, answer);
+    sttp__answer_release(cache, answer);
 }
 
 static bool is_absence(const sttp_response *response)
@@ -126,10 +151,9 @@ static struct sttp__answer *answer_write(sttp_cache *cache, const sttp_cache_lea
 {
     struct sttp__absence absence = {sttp__truth_noted(lease), (uint32_t)lease->path.size};
     size_t behind = is_absence(response) ? sizeof absence + lease->path.size : 0;
-    struct sttp__answer *answer = sttp__allocate(&cache->allocator, sizeof *answer + size + behind);
+    struct sttp__answer *answer = answer_allocate(cache, size, behind);
     if (answer == NULL)
         return NULL;
-    answer->size = (uint32_t)size & STTP__MOST_BYTES;
     answer->is_list = lease->action == STTP_ACTION_LIST;
     answer->is_absence = is_absence(response);
     sttp_serialize_response(response, answer->bytes, size, &size, NULL);
@@ -211,7 +235,7 @@ sttp_status sttp_cache_create(const sttp_cache_options *options, sttp_cache **ca
     if (options->size != sizeof *options)
         return STTP_ERR_ARGUMENT;
     unsigned stripes = count_stripes();
-    size_t size = sizeof(sttp_cache) + STTP__SHARDS * stripes * sizeof(struct sttp__stripe);
+    size_t size = sizeof(sttp_cache) + sizeof(struct sttp__stripe) * STTP__SHARDS * stripes;
     void *memory = sttp__allocate(&allocator, size + _Alignof(sttp_cache));
     if (memory == NULL)
         return STTP_ERR_MEMORY;
@@ -273,7 +297,7 @@ static void sweep_step(sttp_cache *cache, struct sttp__shard *shard, uint32_t fi
     }
     sttp__unlock_changed(cache, shard);
     while (count > 0)
-        sttp__release(&cache->allocator, removed[--count]);
+        sttp__answer_release(cache, removed[--count]);
 }
 
 /* An entry keeps its number, so none is missed though others come and go between the steps. */

@@ -10,8 +10,9 @@
  *
  * A hit writes to no memory that a hit on another processor writes to, or they would wait for each
  * other's lines: each table has a lock for each processor. Who reads it holds the one of the
- * processor it runs on, who changes it holds all. For the same reason an answer has no count of
- * those who use it: they do so under their lock. */
+ * processor it runs on, who changes it holds all. For the same reason small answers are copied
+ * under that lock, and not counted as used. Large ones are, and copied when it is free: who changes
+ * the table would wait for the copies of one reader after the other. */
 #ifndef STTP_CACHE_PRIVATE_H
 #define STTP_CACHE_PRIVATE_H
 
@@ -33,8 +34,9 @@ enum {
     STTP__DIRECTORIES = 1024, /* truths of their own: absences depend on them for long */
     STTP__MOST_STRIPES = 32,
     STTP__ROLES = 4,
-    STTP__LINE = 64,   /* bytes of a line of the processor's cache */
-    STTP__SECRET = 192 /* bytes that key the hash */
+    STTP__LINE = 64,           /* bytes of a line of the processor's cache */
+    STTP__SECRET = 192,        /* bytes that key the hash */
+    STTP__COPIED_LOCKED = 2048 /* bytes of a response, and less, that are */
 };
 
 /* No entry. */
@@ -54,6 +56,17 @@ struct sttp__absence {
     uint32_t truth; /* of the parent directory, its lower half */
     uint32_t path_size;
 };
+
+/* Before a large answer in memory: how many use it, its entry included. The last one frees it. */
+static inline bool sttp__is_large(const struct sttp__answer *answer)
+{
+    return answer->size > STTP__COPIED_LOCKED;
+}
+
+static inline atomic_uint *sttp__users_of(struct sttp__answer *answer)
+{
+    return (atomic_uint *)(void *)answer - 1;
+}
 
 /* What a path's place in a table holds. */
 struct sttp__entry {
@@ -184,7 +197,7 @@ static inline unsigned sttp__processor(void)
 static inline struct sttp__stripe *sttp__stripe_of(sttp_cache *cache,
                                                    const struct sttp__shard *shard, unsigned number)
 {
-    return &cache->stripes[number * STTP__SHARDS + (size_t)(shard - cache->shards)];
+    return &cache->stripes[(size_t)number * STTP__SHARDS + (size_t)(shard - cache->shards)];
 }
 
 /* Returns what is to be unlocked: the thread may be on another processor by then. */
@@ -307,6 +320,9 @@ static inline uint32_t sttp__shard_find(const struct sttp__shard *shard, uint64_
  * or there is no memory. */
 struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lease *lease,
                                          const sttp_response *response);
+
+/* Ends one use of an answer; not locked. NULL is allowed. */
+void sttp__answer_release(sttp_cache *cache, struct sttp__answer *answer);
 
 /* Gives up an answer that came to no entry. NULL is allowed. */
 void sttp__answer_discard(sttp_cache *cache, struct sttp__answer *answer);

@@ -29,8 +29,8 @@
  * The path is all that answers are known by: texts of several origins need a cache for each.
  *
  * Every function is thread-safe but create and destroy. None waits for storage; locks are held for
- * the time of a lookup and of a copy. Threads that look wait for those that change what is in the
- * cache, not for each other. */
+ * the time of a lookup and of a small copy. Threads that look wait for those that change what is in
+ * the cache, not for each other. */
 #ifndef STTP_CACHE_H
 #define STTP_CACHE_H
 
@@ -71,7 +71,7 @@ STTP_API sttp_status sttp_cache_create(const sttp_cache_options *options, sttp_c
 STTP_API void sttp_cache_destroy(sttp_cache *cache);
 
 /* Takes an answer that was found, status line and contents line. Called within the function that
- * found it, where the bytes are locked: it copies them to where they are wanted and returns, and
+ * found it, where the bytes may be locked: it copies them to where they are wanted and returns, and
  * must not use the cache. */
 typedef void sttp_cache_take(void *context, sttp_slice response);
 
