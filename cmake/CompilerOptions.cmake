@@ -25,6 +25,8 @@ endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Release" AND CMAKE_C_COMPILER_ID STREQUAL "GNU" AND NOT STTP_SANITIZE)
   add_compile_options(-flto=auto -ffat-lto-objects -fno-plt)
   add_link_options(-flto=auto)
+  # The names of their sections would be drawn at random, and no two builds alike.
+  string(APPEND CMAKE_C_COMPILE_OBJECT " -frandom-seed=<OBJECT>")
 endif()
 if(STTP_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)

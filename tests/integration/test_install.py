@@ -1,5 +1,5 @@
 """The installed library: every example is built against it by pkg-config and by find_package, with
-the shared and with the static libraries, and run."""
+the shared and with the static libraries, and run; and the library as others build it."""
 
 import contextlib
 import re
@@ -140,6 +140,19 @@ def test_core_needs_libc_alone():
 def test_soname_is_apart_from_the_release():
     dynamic = installed.run("readelf", "-d", installed.BUILD / "lib" / "libsttp.so")
     assert "[libsttp.so.0]" in dynamic, dynamic
+
+
+def test_two_builds_of_a_release_are_alike():
+    with harness.temporary_directory() as directory:
+        libraries = []
+        for name in ("one", "other"):
+            build = directory / name
+            installed.run("cmake", "--preset", "release", "-B", build,
+                          f"-DCMAKE_C_COMPILER={installed.COMPILER}", cwd=installed.SOURCE)
+            installed.run("cmake", "--build", build, "--target", "sttp", "sttp-static")
+            libraries.append([(build / "lib" / f"libsttp.{end}").read_bytes()
+                              for end in ("a", "so")])
+        assert libraries[0] == libraries[1]
 
 
 if __name__ == "__main__":
