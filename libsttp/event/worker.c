@@ -310,7 +310,8 @@ static void *run_worker(void *argument)
 {
     struct sttp__worker *worker = argument;
     int before;
-    /* Nobody cancels a worker: the C library need not get ready for it in each system call. */
+    /* Nobody cancels a worker: the type has no effect but that the C library, which makes it that
+     * of each call that waits, finds it so. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
     sttp__mailbox_of_thread = worker->mailbox;

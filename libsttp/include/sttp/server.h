@@ -38,8 +38,8 @@ typedef struct sttp_server sttp_server;
 typedef struct sttp_reply sttp_reply;
 
 /* Answers one request: must lead to exactly one sttp_reply_send for `reply`, before it returns or
- * later, from any thread. It runs on a worker's thread: it must not block. `request` and its slices
- * live until the handler returns. */
+ * later, from any thread. It runs on a worker's thread: it must not block, nor let the thread be
+ * cancelled, which is disabled there. `request` and its slices live until the handler returns. */
 typedef void (*sttp_handler)(void *context, const sttp_request *request, sttp_reply *reply);
 
 /* Sends the answer and gives up `reply`, which must not be used afterwards. What `response` points
