@@ -17,91 +17,89 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* Which directory a descriptor is of: no two that are open are alike. No server is asked. */
-static bool identify(int fd, struct fs_member *member)
+static bool identify(int fd, struct fs_shared *directory)
 {
     struct statx status;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) == -1)
         return false;
-    member->device[0] = status.stx_dev_major;
-    member->device[1] = status.stx_dev_minor;
-    member->inode = status.stx_ino;
+    *directory = (struct fs_shared){.device = {status.stx_dev_major, status.stx_dev_minor},
+                                    .inode = status.stx_ino};
     return true;
 }
 
-static bool is_same_directory(const struct fs_member *one, const struct fs_member *other)
+/* NULL where memory is out. The group is locked, here and below. */
+static struct fs_shared *find_or_add(struct fs_group *group, const struct fs_shared *wanted)
 {
-    return one->inode == other->inode && one->device[0] == other->device[0] &&
-           one->device[1] == other->device[1];
+    struct fs_shared *directory = group->directories;
+    while (directory != NULL &&
+           (directory->inode != wanted->inode || directory->device[0] != wanted->device[0] ||
+            directory->device[1] != wanted->device[1]))
+        directory = directory->next;
+    if (directory != NULL || (directory = malloc(sizeof *directory)) == NULL)
+        return directory;
+    *directory = *wanted;
+    directory->next = group->directories;
+    group->directories = directory;
+    return directory;
 }
 
-/* All who wait for the leader's directory are covered by its sync. The group is locked, here and
- * below. */
-static void cover_waiting(struct fs_group *group, struct fs_member *leader)
+static void remove_directory(struct fs_group *group, struct fs_shared *directory)
 {
-    for (struct fs_member *member = group->members; member != NULL; member = member->next) {
-        if (member->leader == NULL && is_same_directory(member, leader))
-            member->leader = leader;
-    }
+    struct fs_shared **link = &group->directories;
+    while (*link != directory)
+        link = &(*link)->next;
+    *link = directory->next;
+    free(directory);
 }
 
-/* Where a sync for those who wait for a directory may begin: the one that came last leads it. */
-static struct fs_member *next_leader(struct fs_group *group, const struct fs_member *directory)
+/* All who wait are covered by the leader's sync. */
+static void cover_waiting(struct fs_shared *directory, struct fs_member *leader)
 {
-    struct fs_member *last = NULL;
-    unsigned waiting = 0, covered = 0;
-    for (struct fs_member *member = group->members; member != NULL; member = member->next) {
-        if (!is_same_directory(member, directory))
-            continue;
-        if (last == NULL && member->leader == NULL)
-            last = member;
-        waiting += member->leader == NULL;
-        covered += member->leader != NULL;
+    while (directory->waiting != NULL) {
+        struct fs_member *member = directory->waiting;
+        directory->waiting = member->next;
+        member->next = leader->covered;
+        leader->covered = member;
     }
-    if (last == NULL || waiting < covered)
+    leader->count += directory->count;
+    directory->covered += directory->count;
+    directory->count = 0;
+}
+
+/* Where a sync for those who wait may begin: the one that came last leads it. */
+static struct fs_member *next_leader(struct fs_shared *directory)
+{
+    struct fs_member *leader = directory->waiting;
+    if (leader == NULL || directory->count < directory->covered)
         return NULL;
-    cover_waiting(group, last);
-    return last;
-}
-
-/* Takes out the leader and those whom its sync has covered: a list of these. */
-static struct fs_member *remove_covered(struct fs_group *group, const struct fs_member *leader)
-{
-    struct fs_member *covered = NULL;
-    struct fs_member **link = &group->members;
-    while (*link != NULL) {
-        struct fs_member *member = *link;
-        if (member->leader != leader) {
-            link = &member->next;
-            continue;
-        }
-        *link = member->next;
-        if (member != leader) {
-            member->next = covered;
-            covered = member;
-        }
-    }
-    return covered;
+    directory->waiting = leader->next;
+    leader->leads = true;
+    cover_waiting(directory, leader);
+    return leader;
 }
 
 /* Syncs for all who wait; 0 or an errno. Each of them is gone as soon as it is woken. */
-static int lead(struct fs_group *group, struct fs_member *self, int fd)
+static int lead(struct fs_group *group, struct fs_shared *directory, struct fs_member *self, int fd)
 {
     pthread_mutex_lock(&group->lock);
-    cover_waiting(group, self);
+    cover_waiting(directory, self);
     pthread_mutex_unlock(&group->lock);
     int error = fsync(fd) == 0 ? 0 : errno;
     pthread_mutex_lock(&group->lock);
-    struct fs_member *covered = remove_covered(group, self);
-    struct fs_member *leader = next_leader(group, self);
+    directory->covered -= self->count;
+    struct fs_member *leader = next_leader(directory);
+    if (directory->covered == 0)
+        remove_directory(group, directory);
     pthread_mutex_unlock(&group->lock);
     if (leader != NULL)
         sem_post(&leader->wake);
-    while (covered != NULL) {
-        struct fs_member *member = covered;
-        covered = member->next;
+    while (self->covered != NULL) {
+        struct fs_member *member = self->covered;
+        self->covered = member->next;
         member->error = error;
         sem_post(&member->wake);
     }
@@ -117,24 +115,38 @@ static int own_verdict(int fd)
     return told == -1 && (errno == ENOSYS || errno == EPERM) ? fsync(fd) : told;
 }
 
-int fs_group_sync(struct fs_group *group, int directory)
+static struct fs_shared *join(struct fs_group *group, const struct fs_shared *wanted,
+                              struct fs_member *self)
 {
-    struct fs_member self = {0};
-    if (!identify(directory, &self))
-        return fsync(directory);
-    sem_init(&self.wake, 0, 0);
     pthread_mutex_lock(&group->lock);
-    self.next = group->members;
-    group->members = &self;
-    bool leads = next_leader(group, &self) != NULL;
+    struct fs_shared *directory = find_or_add(group, wanted);
+    if (directory != NULL) {
+        self->next = directory->waiting;
+        directory->waiting = self;
+        directory->count++;
+        if (next_leader(directory) != NULL) /* itself: it came last */
+            sem_post(&self->wake);
+    }
     pthread_mutex_unlock(&group->lock);
-    while (!leads && sem_wait(&self.wake) == -1)
+    return directory;
+}
+
+int fs_group_sync(struct fs_group *group, int fd)
+{
+    struct fs_shared wanted;
+    struct fs_member self = {0};
+    if (!identify(fd, &wanted))
+        return fsync(fd);
+    sem_init(&self.wake, 0, 0);
+    struct fs_shared *directory = join(group, &wanted, &self);
+    while (directory != NULL && sem_wait(&self.wake) == -1)
         ;
-    leads = self.leader == &self;
-    int error = leads ? lead(group, &self, directory) : self.error;
+    int error = self.leads ? lead(group, directory, &self, fd) : self.error;
     sem_destroy(&self.wake);
+    if (directory == NULL)
+        return fsync(fd);
     if (error == 0)
-        return leads ? 0 : own_verdict(directory);
+        return self.leads ? 0 : own_verdict(fd);
     errno = error;
     return -1;
 }

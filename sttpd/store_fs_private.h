@@ -31,7 +31,7 @@ struct fs_path {
 
 struct fs_step;
 struct fs_reading;
-struct fs_member;
+struct fs_shared;
 
 /* The thread that syncs once a second (STORE_DURABILITY_INTERVAL). */
 struct fs_syncer {
@@ -47,7 +47,7 @@ struct fs_syncer {
 /* Changes that wait for the sync of their directory, or are covered by one under way. */
 struct fs_group {
     pthread_mutex_t lock;
-    struct fs_member *members; /* the last one first */
+    struct fs_shared *directories;
 };
 
 struct store_fs {
@@ -175,19 +175,29 @@ void fs_syncer_stop(struct store_fs *fs);
 
 /* ---- store_fs_group.c: group commit ---- */
 
+/* A directory that somebody syncs. */
+struct fs_shared {
+    struct fs_shared *next;
+    uint32_t device[2];
+    uint64_t inode;
+    struct fs_member *waiting; /* for a sync that has not begun; the last one first */
+    unsigned count;            /* of them */
+    unsigned covered;          /* by the syncs under way */
+};
+
 /* One that waits for the sync of a directory; on its thread's stack. */
 struct fs_member {
     struct fs_member *next;
-    uint32_t device[2];
-    uint64_t inode;
-    struct fs_member *leader; /* who syncs for it, maybe itself; NULL: nobody yet */
-    int error;                /* of that sync */
-    sem_t wake;               /* it is synced, or it is to lead */
+    sem_t wake; /* it is synced, or it is to lead */
+    int error;  /* of the sync that covered it */
+    bool leads; /* it syncs, for itself and for these: */
+    struct fs_member *covered;
+    unsigned count; /* of them, and itself */
 };
 
 /* Syncs a directory by a sync that begins later than this, and that others who wait for the same
  * directory share. -1 and errno on failure. */
-int fs_group_sync(struct fs_group *group, int directory);
+int fs_group_sync(struct fs_group *group, int fd);
 
 /* ---- store_fs_directory.c: reading directories ---- */
 

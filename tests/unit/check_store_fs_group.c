@@ -44,8 +44,8 @@ static unsigned count_waiting(void)
     struct fs_group *group = &((struct store_fs *)fixture.store)->group;
     unsigned count = 0;
     pthread_mutex_lock(&group->lock);
-    for (struct fs_member *member = group->members; member != NULL; member = member->next)
-        count += member->leader == NULL;
+    for (struct fs_shared *at = group->directories; at != NULL; at = at->next)
+        count += at->count;
     pthread_mutex_unlock(&group->lock);
     return count;
 }
@@ -257,7 +257,7 @@ START_TEST(many_at_once)
     }
     ck_assert_int_eq(count_entries(), before + THREADS * ROUNDS * 3 / 4);
     ck_assert_int_eq(count_descriptors(), descriptors);
-    ck_assert_ptr_null(((struct store_fs *)fixture.store)->group.members);
+    ck_assert_ptr_null(((struct store_fs *)fixture.store)->group.directories);
 }
 END_TEST
 
