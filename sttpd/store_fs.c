@@ -182,8 +182,8 @@ static bool open_root(struct store_fs *fs, const char *docroot, char *error, siz
  * one of them, or puts a file into a directory that was one, must not lose it with a power cut.
  *
  * The kernel tells here, once, of a write that failed on this file system since anybody asked,
- * whoever made it. Directories are tried again by the next sync (see store_fs_sync.c), so the
- * second answer counts. To refuse to start would help nobody: a server that runs goes on, too. */
+ * whoever made it. So the second answer counts (see store_fs_sync.c for what that is worth). To
+ * refuse to start would help nobody: a server that runs goes on, too. */
 static void sync_root(struct store_fs *fs, const char *docroot, char *warning, size_t capacity)
 {
     if (fs->durability == STORE_DURABILITY_NONE || syncfs(fs->root.fd) == 0)

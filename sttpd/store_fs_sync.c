@@ -10,8 +10,10 @@
  *
  * Where such a sync fails the directories stay visible, and nobody knows what a power cut would
  * leave of them. From then on every change that needs the directories above it syncs all of them:
- * it is acknowledged once that has succeeded. (Unlike a file's data, which a failed sync may drop,
- * a directory is tried again by the next sync, or the file system has stopped for good.) */
+ * it is acknowledged once that has succeeded. (A file system with a journal or a log has stopped
+ * for good where it could not write a directory. One without, as ext2, drops what it could not
+ * write as it does with a file's data: there a later sync proves nothing of that, and nothing else
+ * does.) */
 #include "sttpd/store_fs_private.h"
 
 #include <errno.h>
