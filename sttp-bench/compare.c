@@ -215,12 +215,17 @@ static bool compare_metric(const json *a, const json *b, const char *phase, cons
     return worse;
 }
 
+/* Errors count from the beginning, so all answers do. */
+static double all_answers(const json *result)
+{
+    return json_number(result, "answers", 0) + json_number(result, "warm_up_answers", 0);
+}
+
 /* A test of two proportions, at 99%. */
 static bool compare_errors(const json *a, const json *b)
 {
     double errors_a = json_number(a, "errors", 0), errors_b = json_number(b, "errors", 0);
-    double all_a = fmax(errors_a + json_number(a, "answers", 0), 1);
-    double all_b = fmax(errors_b + json_number(b, "answers", 0), 1);
+    double all_a = fmax(errors_a + all_answers(a), 1), all_b = fmax(errors_b + all_answers(b), 1);
     double share_a = errors_a / all_a, share_b = errors_b / all_b;
     double both = (errors_a + errors_b) / (all_a + all_b);
     double spread = sqrt(both * (1 - both) * (1 / all_a + 1 / all_b));
@@ -274,7 +279,8 @@ static bool compare_results(const json *a, const json *b)
             worse |= compare_metric(a, b, name, &metrics[i]);
     }
     worse |= compare_errors(a, b);
-    puts("Two runs on one machine differ by more than their intervals do: repeat them in turns\n"
+    puts("A and B are means over the intervals of the runs, not figures of the whole runs.\n"
+         "Two runs on one machine differ by more than their intervals do: repeat them in turns\n"
          "before a small difference is believed.");
     return worse;
 }

@@ -7,12 +7,29 @@ uint64_t content_fresh_key(unsigned thread, uint64_t n)
     return CONTENT_FRESH | (uint64_t)thread << 40 | n;
 }
 
-static char *write_word(char *at, const char *word)
+/* Without leading zeros. */
+static char *write_short_hex(char *at, uint64_t number)
 {
-    size_t size = strlen(word);
+    unsigned shift = number > 0 ? (63 - (unsigned)__builtin_clzll(number)) / 4 * 4 : 0;
 
-    memcpy(at, word, size);
-    return at + size;
+    for (int left = (int)shift; left >= 0; left -= 4)
+        *at++ = "0123456789abcdef"[number >> left & 15];
+    return at;
+}
+
+bench_names content_names(bool script, uint64_t seed, uint32_t run)
+{
+    bench_names names = {.script = script, .run = run};
+    char *at = stpcpy(names.stem, script ? "/snippets/" : "/sttp-bench/");
+
+    if (!script) {
+        at = write_short_hex(at, seed);
+        *at++ = '/';
+    }
+    names.directory_size = (size_t)(at - names.stem);
+    at = stpcpy(at, script ? "snippet_" : "key_");
+    names.stem_size = (size_t)(at - names.stem);
+    return names;
 }
 
 static char *write_number(char *at, uint64_t number)
@@ -30,38 +47,26 @@ static char *write_number(char *at, uint64_t number)
 }
 
 /* By hand: it is done for each request and each answer, and a format takes longer than all else. */
-static char *write_directory(const bench_names *names, char *at)
-{
-    unsigned shift = names->seed > 0 ? (63 - (unsigned)__builtin_clzll(names->seed)) / 4 * 4 : 0;
-
-    if (names->script)
-        return write_word(at, "/snippets/");
-    at = write_word(at, "/sttp-bench/");
-    for (int left = (int)shift; left >= 0; left -= 4)
-        *at++ = "0123456789abcdef"[names->seed >> left & 15];
-    return write_word(at, "/");
-}
-
 size_t content_path(const bench_names *names, uint64_t key, char *path)
 {
-    char *at = write_directory(names, path);
+    memcpy(path, names->stem, sizeof names->stem);
+    char *at = path + names->directory_size;
 
     if (key == CONTENT_DIRECTORY) {
         *at = '\0';
-        return (size_t)(at - path);
+        return names->directory_size;
     }
     if (key & CONTENT_FRESH) {
-        at = write_word(at, "new_");
+        at = write_short_hex(stpcpy(at, "new_"), names->run);
+        *at++ = '_';
         at = write_number(at, (key & ~CONTENT_FRESH) >> 40);
-        at = write_word(at, "_");
+        *at++ = '_';
         at = write_number(at, key & (((uint64_t)1 << 40) - 1));
     } else {
-        at = write_word(at, names->script ? "snippet_" : "key_");
-        at = write_number(at, key + names->script);
+        at = write_number(path + names->stem_size, key + names->script);
     }
-    at = write_word(at, ".txt");
-    *at = '\0';
-    return (size_t)(at - path);
+    memcpy(at, ".txt", 5);
+    return (size_t)(at + 4 - path);
 }
 
 static void write_hex(uint64_t number, char *text)

@@ -12,7 +12,7 @@
 
 enum {
     CONTENT_MIN_VERIFIED = 32, /* characters: key and nonce in hexadecimal */
-    CONTENT_MAX_PATH = 64      /* bytes, zero byte included */
+    CONTENT_MAX_PATH = 80      /* bytes, zero byte included */
 };
 
 /* A key that no other request of the run was given yet: the n-th one of a thread. */
@@ -24,8 +24,14 @@ uint64_t content_fresh_key(unsigned thread, uint64_t n);
 
 typedef struct bench_names {
     bool script; /* /snippets/snippet_N.txt, N from 1 */
-    uint64_t seed;
+    uint32_t run;
+    char stem[40]; /* "/sttp-bench/SEED/key_" */
+    size_t stem_size, directory_size;
 } bench_names;
+
+/* The names of a run. Fresh keys are named by `run`, too: what an earlier run with the same seed
+ * has left is not in their way. */
+bench_names content_names(bool script, uint64_t seed, uint32_t run);
 
 /* Writes a path and a zero byte; returns its length. */
 size_t content_path(const bench_names *names, uint64_t key, char *path);

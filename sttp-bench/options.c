@@ -93,7 +93,8 @@ static const struct option_entry {
     {0, "size", "N", VALUE_NUMBER, AT(size), 0, STTP_MAX_CONTENTS_CHARS, false,
      "characters of a text; default 100"},
     {0, "seed", "N", VALUE_NUMBER, AT(seed), 0, UINT64_MAX, false,
-     "of all random choices and of the names; default: a random one, which is printed"},
+     "of all random choices and of the names (but those that create makes); default: a random one, "
+     "which is printed"},
     {0, "warm-up", "TIME", VALUE_TIME, AT(warm_up), 0, 86400, true,
      "run for TIME before measuring"},
     {0, "ramp", "TIME", VALUE_TIME, AT(ramp), 0, 86400, true,
@@ -390,7 +391,7 @@ static void make_getopt_tables(char *letters, struct option *names)
     names[ENTRY_COUNT] = (struct option){.name = NULL};
 }
 
-static uint64_t random_number(void)
+static uint32_t random_number(void)
 {
     uint32_t number;
 
@@ -415,6 +416,7 @@ static bench_options defaults(void)
         .distribution_text = "uniform",
         .size = 100,
         .seed = random_number(),
+        .run = random_number(),
     };
 }
 

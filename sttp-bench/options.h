@@ -39,6 +39,7 @@ typedef struct bench_options {
     uint64_t size;
     uint64_t seed;
     bool seed_given;
+    uint32_t run; /* names of this run alone are made of it */
     bool verify;
     bool check;
     bool keep;

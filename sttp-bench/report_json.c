@@ -216,10 +216,10 @@ void report_json(const bench_result *result, FILE *out)
     write_options(result, out);
     fprintf(out,
             "  \"elapsed_s\": %.9f, \"answers\": %llu, \"errors\": %llu, \"error_percent\": %.6f, "
-            "\"rate\": %.3f,\n",
+            "\"rate\": %.3f, \"warm_up_answers\": %llu,\n",
             (double)result->elapsed / 1e9, (unsigned long long)result->latency->count,
             (unsigned long long)tally_failures(result->total), result_error_percent(result),
-            result_rate(result));
+            result_rate(result), (unsigned long long)result->total->unmeasured);
     write_phases(result, out);
     write_latencies(result, out);
     write_failures(result, out);

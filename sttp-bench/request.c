@@ -1,8 +1,5 @@
 /* What to ask next, and its bytes. */
-#include <stdio.h>
 #include <string.h>
-
-#include <sttp/serializer.h>
 
 #include "worker.h"
 
@@ -93,18 +90,20 @@ static uint64_t key_of(const load_phase *phase, uint64_t index)
     return phase->extra->keys[phase->extra->first + index - phase->keys];
 }
 
-bool request_choose(worker *w, pending *request)
+bool request_choose(worker *w, uint64_t due, pending *request)
 {
     const load_phase *phase = w->load->phase;
     uint64_t index = 0;
 
-    if (w->load->count != NEVER && w->now >= w->load->measure_from) {
+    if (w->load->count != NEVER && due >= w->load->measure_from) {
         index = atomic_fetch_add_explicit(&w->load->issued, 1, memory_order_relaxed);
         if (index >= w->load->count)
             return false;
     }
-    *request =
-        (pending){.action = action_of(phase->source), .counted = w->now >= w->load->measure_from};
+    *request = (pending){.action = action_of(phase->source),
+                         .counted = due >= w->load->measure_from,
+                         .intended = due,
+                         .sent = w->now};
     if (phase->source == LOAD_PLAN) {
         choose_from_plan(w, request);
         return true;
@@ -114,35 +113,22 @@ bool request_choose(worker *w, pending *request)
     return true;
 }
 
-static size_t put_prefix(const worker *w, const pending *request, char *buffer, size_t size)
-{
-    const char *prefix = w->load->phase->target->prefix;
-    size_t prefix_size = strlen(prefix);
-    size_t at = strlen(sttp_action_name(request->action)) + 1;
-
-    memmove(buffer + at + prefix_size, buffer + at, size - at);
-    memcpy(buffer + at, prefix, prefix_size);
-    return size + prefix_size;
-}
-
 size_t request_write(worker *w, const pending *request, char *buffer)
 {
     const load_phase *phase = w->load->phase;
-    char path[CONTENT_MAX_PATH];
-    char text[STTP_MAX_CONTENTS_CHARS];
-    sttp_request made = {.action = request->action, .path = {.data = path}};
-    size_t size;
+    char *at = stpcpy(buffer, sttp_action_name(request->action));
 
-    made.path.size = content_path(&phase->names, request->key, path);
+    *at++ = ' ';
+    at = stpcpy(at, phase->target->prefix);
+    at += content_path(&phase->names, request->key, at);
     if (request->action == STTP_ACTION_CREATE || request->action == STTP_ACTION_UPDATE) {
-        made.contents = (sttp_slice){text, phase->options->size};
-        content_write(phase->options->seed, request->key, request->nonce, made.contents.size, text);
+        at = stpcpy(at, " \"");
+        content_write(phase->options->seed, request->key, request->nonce, phase->options->size, at);
+        at += phase->options->size;
+        *at++ = '"';
     }
-    if (sttp_serialize_request(&made, buffer, REQUEST_ROOM, &size, NULL) != STTP_OK)
-        return 0;
-    if (phase->target->prefix[0] != '\0')
-        size = put_prefix(w, request, buffer, size);
+    *at++ = '\n';
     if (phase->options->connection_per_request)
-        buffer[size++] = '\n'; /* ends the session: the server closes, so no port of ours waits */
-    return size;
+        *at++ = '\n'; /* ends the session: the server closes, so no port of ours waits */
+    return (size_t)(at - buffer);
 }

@@ -33,6 +33,7 @@ void tally_merge(bench_tally *to, const bench_tally *from)
     for (int action = 0; action < PLAN_ACTIONS; action++)
         histogram_merge(&to->response[action], &from->response[action]);
     histogram_merge(&to->service, &from->service);
+    to->unmeasured += from->unmeasured;
     to->sent += from->sent;
     to->late += from->late;
     to->late_self += from->late_self;
@@ -100,7 +101,7 @@ double result_rate(const bench_result *result)
 double result_error_percent(const bench_result *result)
 {
     double failures = (double)tally_failures(result->total);
-    double all = failures + (double)result->latency->count;
+    double all = failures + (double)(result->latency->count + result->total->unmeasured);
 
     return all > 0 ? failures / all * 100 : 100;
 }
@@ -191,6 +192,8 @@ int result_exit_status(const bench_result *result)
 {
     char why[256];
 
+    if (result->cleanup_failed)
+        return BENCH_EXIT_OUTPUT;
     if (result->total->failures[FAILURE_WRONG_CONTENT] > 0 || result->violations > 0)
         return BENCH_EXIT_LIE;
     if (result->gave_up)

@@ -51,12 +51,13 @@ enum { SAMPLE_SIZE = 256 };
 
 /* What one thread, or all of them, counted in one phase. */
 typedef struct bench_tally {
-    histogram response[PLAN_ACTIONS];         /* of good answers, from the moment they were due */
-    histogram service;                        /* open loop: from the moment they were sent */
-    uint64_t sent;                            /* in the measured time, like all that follows */
-    uint64_t late;                            /* of them: over a millisecond after they were due */
-    uint64_t late_self;                       /* of these: though a connection was free */
-    uint64_t connections;                     /* that were opened; all the time */
+    histogram response[PLAN_ACTIONS]; /* of good answers, from the moment they were due */
+    histogram service;                /* open loop: from the moment they were sent */
+    uint64_t unmeasured;  /* good answers that belong to the time before the measured one */
+    uint64_t sent;        /* in the measured time, like all that follows */
+    uint64_t late;        /* of them: over a millisecond after they were due */
+    uint64_t late_self;   /* of these: though a connection was free */
+    uint64_t connections; /* that were opened; all the time */
     uint64_t failures[FAILURE_KINDS];         /* all the time */
     char samples[FAILURE_KINDS][SAMPLE_SIZE]; /* the first of each kind, visible characters */
     uint64_t bytes_sent, bytes_received;      /* all the time */
@@ -93,6 +94,7 @@ typedef struct bench_result {
     uint64_t elapsed;    /* of these */
     bool gave_up, interrupted;
     uint64_t cleanup_failures;
+    bool cleanup_failed;          /* for want of memory or threads */
     uint64_t checked, violations; /* --check: requests, paths with a violation */
     char violation[512];          /* the first one */
 } bench_result;
@@ -106,7 +108,7 @@ double result_interval(const bench_phase_result *phase, size_t i);
 /* Good answers a second. */
 double result_rate(const bench_result *result);
 
-/* Failed requests, percent of all. */
+/* Failed requests, percent of all; both from the beginning of the phase. */
 double result_error_percent(const bench_result *result);
 
 /* Whether what was measured is the tester, not the server. Only of an open loop. `why` (256 bytes)

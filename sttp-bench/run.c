@@ -106,6 +106,7 @@ static void clean_up(run *r)
         run_phase(r, &phase, &failed);
     }
     r->result->gave_up = gave_up; /* the measurement itself was done */
+    r->result->cleanup_failed = failed;
     for (size_t i = r->result->first + 1; i < r->result->phase_count; i++)
         r->result->cleanup_failures += tally_failures(r->result->phases[i].tally);
 }
@@ -152,7 +153,7 @@ int run_bench(const bench_options *options, const bench_target *target, bench_re
     struct tm utc;
 
     *result = (bench_result){.options = options};
-    r.names = (bench_names){.script = options->script, .seed = options->seed};
+    r.names = content_names(options->script, options->seed, options->run);
     snprintf(result->server, sizeof result->server, "%s", target->name);
     strftime(result->started, sizeof result->started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     bool good = options->script ? run_script(&r) : run_measurement(&r);

@@ -93,15 +93,15 @@ static void wake_thinking(worker *w)
 /* Hands in what was seen of an interval when another one has begun. */
 static void roll_interval(worker *w)
 {
-    if (w->now < w->load->measure_from)
-        return;
-    uint64_t index = (w->now - w->load->measure_from) / w->load->series->width;
-    if (index == w->interval_index)
+    uint64_t begin = w->load->measure_from, width = w->load->series->width;
+
+    if (w->now < w->interval_end)
         return;
     series_add(w->load->series, w->interval_index, w->interval, w->interval_errors);
     histogram_clear(w->interval);
     w->interval_errors = 0;
-    w->interval_index = index;
+    w->interval_index = (w->now - begin) / width;
+    w->interval_end = begin + (w->interval_index + 1) * width;
 }
 
 static void publish(atomic_uint_fast64_t *counter)
@@ -116,8 +116,10 @@ void worker_count_answer(worker *w, const pending *request)
     uint64_t response = w->now - request->intended;
 
     publish(&w->answers);
-    if (!request->counted)
+    if (!request->counted) {
+        w->tally->unmeasured++;
         return;
+    }
     roll_interval(w);
     histogram_add(&w->tally->response[request->action], response);
     histogram_add(w->interval, response);
@@ -132,7 +134,7 @@ void worker_count_failure(worker *w, failure_kind kind, sttp_slice sample)
         say_visible(sample, w->tally->samples[kind], SAMPLE_SIZE);
     publish(kind >= FAILURE_WRONG_CONTENT ? &w->answers : &w->failures);
     roll_interval(w);
-    w->interval_errors++;
+    w->interval_errors += w->now >= w->load->measure_from;
 }
 
 /* Nanoseconds that this thread has run, or waited for a processor. */
@@ -152,22 +154,25 @@ static uint64_t busy_time(void)
 
 /* ---- sending ---- */
 
-/* The rate grows from the beginning to the end of the ramp. */
-static double gap_now(const worker *w)
+/* How long it takes from `at`, counted from the beginning, until `steps` more requests are due. In
+ * the ramp the rate grows with the time, and so the number of requests with its square. */
+static double time_of_steps(const worker *w, double at, double steps)
 {
-    uint64_t ramp = options_of(w)->ramp;
-    double risen = ramp > 0 ? (double)(w->next_due - w->load->begin) / (double)ramp : 1;
+    double ramp = (double)options_of(w)->ramp;
 
-    return w->gap / fmin(fmax(risen, 0.02), 1);
+    if (at >= ramp)
+        return steps * w->gap;
+    double square = at * at + 2 * ramp * w->gap * steps;
+    if (square <= ramp * ramp)
+        return sqrt(square) - at;
+    return ramp - at + (square - ramp * ramp) / (2 * ramp);
 }
 
 static void advance_due(worker *w)
 {
-    double gap = gap_now(w);
+    double steps = options_of(w)->poisson ? -log(1 - random_fraction(&w->random)) : 1;
 
-    if (options_of(w)->poisson)
-        gap *= -log(1 - random_fraction(&w->random));
-    w->due_fraction += gap;
+    w->due_fraction += time_of_steps(w, (double)(w->next_due - w->load->begin), steps);
     uint64_t whole = (uint64_t)w->due_fraction;
     w->due_fraction -= (double)whole;
     w->next_due += whole;
@@ -195,21 +200,19 @@ static void count_sent(worker *w, const pending *request)
 static bool give_request(worker *w, struct link *link)
 {
     pending request;
+    bool open = is_open_loop(w);
 
-    if (!request_choose(w, &request))
+    if (!request_choose(w, open ? w->next_due : w->now, &request))
         return false;
-    request.sent = request.intended = w->now;
-    if (is_open_loop(w)) {
-        request.intended = w->next_due;
+    if (open)
         advance_due(w);
-    }
     count_sent(w, &request);
     if (!link->dirty)
         w->dirty[w->dirty_count++] = link;
     link_add(link, &request);
     if (link->count == options_of(w)->pipeline)
         worker_remove(w, link);
-    else if (is_open_loop(w))
+    else if (open)
         worker_set_ready(w, link); /* behind the others: each gets its turn */
     return true;
 }
@@ -285,6 +288,16 @@ static void on_tick(evutil_socket_t fd, short events, void *argument)
     worker_pump(w);
 }
 
+/* How many of `wanted` requests are left to be made, which they are then not any more. */
+static uint64_t take_issue(struct load *load, uint64_t wanted)
+{
+    if (load->count == NEVER)
+        return wanted;
+    uint64_t issued = atomic_fetch_add(&load->issued, wanted);
+    uint64_t left = issued < load->count ? load->count - issued : 0;
+    return wanted < left ? wanted : left;
+}
+
 /* What was due in the measured time and not sent has failed: to leave it out would leave out those
  * who waited longest. */
 static void count_unsent(worker *w)
@@ -293,10 +306,13 @@ static void count_unsent(worker *w)
     uint64_t end = w->load->end < w->now ? w->load->end : w->now;
     uint64_t from = w->next_due > w->load->measure_from ? w->next_due : w->load->measure_from;
 
-    if (!is_open_loop(w) || w->load->count != NEVER || from >= end)
+    if (!is_open_loop(w) || from >= end)
+        return;
+    uint64_t unsent = take_issue(w->load, (uint64_t)((double)(end - from) / w->gap) + 1);
+    if (unsent == 0)
         return;
     say_visible(sample, w->tally->samples[FAILURE_UNSENT], SAMPLE_SIZE);
-    w->tally->failures[FAILURE_UNSENT] = (uint64_t)((double)(end - from) / w->gap) + 1;
+    w->tally->failures[FAILURE_UNSENT] = unsent;
 }
 
 static void finish(worker *w)
@@ -380,6 +396,7 @@ bool worker_init(worker *w, struct load *load, unsigned index, unsigned threads)
     random_seed(&w->random, options->seed, index);
     w->now = load->begin;
     w->next_due = load->begin;
+    w->interval_end = load->measure_from + load->series->width;
     if (options->rate > 0) {
         w->gap = 1e9 * threads / options->rate;
         w->next_due += (uint64_t)(w->gap * index / threads);

@@ -98,7 +98,7 @@ typedef struct worker {
     uint64_t nonces, fresh; /* that were given out */
     key_list created;       /* and may be deleted */
     history history;
-    uint64_t interval_index; /* of the series */
+    uint64_t interval_index, interval_end; /* of the series */
     histogram *interval;
     uint64_t interval_errors;
     uint64_t last_answer;
@@ -107,6 +107,7 @@ typedef struct worker {
     bench_tally *tally;
     atomic_uint_fast64_t answers, failures; /* for whoever watches; all the time */
     char *scratch;                          /* INPUT_SIZE bytes */
+    char path[CONTENT_MAX_PATH];            /* of an answer that is looked at */
     bool no_memory;
 } worker;
 
@@ -135,10 +136,10 @@ void worker_count_failure(worker *w, failure_kind kind, sttp_slice sample);
 
 /* ---- request.c ---- */
 
-/* Decides what to ask next; false where nothing is left. */
-bool request_choose(worker *w, pending *request);
+/* Decides what to ask next, as is due at `due`; false where nothing is left. */
+bool request_choose(worker *w, uint64_t due, pending *request);
 
-/* Writes a request to `buffer` of REQUEST_ROOM bytes; returns its size, 0 where it cannot be. */
+/* Writes a request to `buffer` of REQUEST_ROOM bytes; returns its size. */
 size_t request_write(worker *w, const pending *request, char *buffer);
 
 /* ---- link.c ---- */
@@ -164,6 +165,11 @@ void link_forget(struct link *link);
 
 /* Notes for --check that a request may have been done, or may not. */
 void answer_missing(worker *w, const pending *request);
+
+/* Counts the answer that is hoped for, known by its bytes: one without quirks to a SHOW, CREATE,
+ * UPDATE or DELETE that was done. Returns its size; 0 where it is not whole or not that, so the
+ * parser and answer_take are to look. */
+size_t answer_usual(worker *w, const pending *request, const char *data, size_t size);
 
 /* Judges the answer to a request and counts it. False where the connection is of no more use. */
 bool answer_take(worker *w, const pending *request, const sttp_response *response);

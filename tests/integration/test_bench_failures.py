@@ -174,9 +174,8 @@ class Memory(unittest.TestCase):
                 done = self.run_bench(faults, server, *arguments)
                 self.assertEqual(faults.outstanding, 0)
                 self.assertIn(done.returncode, (support.OK, support.OUTPUT), done.stderr)
-                if done.returncode == support.OUTPUT:
-                    self.assertIn("memory", done.stderr)
-                    told += 1
+                self.assertEqual("memory" in done.stderr, done.returncode == support.OUTPUT)
+                told += done.returncode == support.OUTPUT
         self.assertGreater(told, 20 // step)
 
 

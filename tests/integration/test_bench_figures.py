@@ -173,6 +173,36 @@ class Lies(unittest.TestCase):
             self.assertEqual(bench_json(*run, "--check", port=server.port)[0], support.LIE)
 
 
+class WarmUp(unittest.TestCase):
+    def test_what_was_due_in_it_is_not_measured(self):
+        """The server stops from the warm-up into the measured time: what was due before is sent in
+        it, and is not of it."""
+        pause = Once(b"SHOW", 10, lambda _, answer: time.sleep(0.8) or answer)
+        with FakeServer(Texts(pause)) as server:
+            _, result = bench_json("--rate", 100, "--warm-up", "600ms", "--duration", "1s", "-c", 1,
+                                   "--keys", 5, port=server.port)
+        due = result["sending"]["sent"] + result["sending"]["unsent"]
+        self.assertAlmostEqual(due, 100, delta=2)
+
+    def test_its_errors_are_of_its_answers_and_of_no_interval(self):
+        refused = itertools.count()
+
+        def refuse(action, path, answer):
+            if action == b"SHOW" and next(refused) < 5:
+                return b"500 " + path + b' SERVER ERROR "no"\n'
+            return answer
+
+        with FakeServer(Texts(refuse)) as server:
+            status, result = bench_json("--rate", 100, "--warm-up", "1s", "--duration", "500ms",
+                                        "-c", 2, "--keys", 5, port=server.port)
+        self.assertIn(status, (support.ERRORS, support.BOTTLENECK))
+        self.assertEqual(failures(result)["refused 500"], 5)
+        self.assertEqual([point["errors"] for point in result["series"] if point["errors"]], [])
+        everything = result["errors"] + result["answers"] + result["warm_up_answers"]
+        self.assertGreaterEqual(result["warm_up_answers"], 80)
+        self.assertAlmostEqual(result["error_percent"], result["errors"] / everything * 100, 3)
+
+
 class Proxy(unittest.TestCase):
     def test_requests_go_through_a_proxy_as_urls(self):
         texts = Texts()
@@ -264,6 +294,22 @@ class OpenLoop(unittest.TestCase):
         self.assertIn(status, (support.SLO, support.BOTTLENECK))
         self.assertGreaterEqual(failures(result)["not sent"], 40)
         self.assertEqual([term["holds"] for term in result["slo"]], [True, False])
+
+    def test_the_rate_is_reached_at_the_end_of_the_ramp(self):
+        """However few requests there are in it."""
+        with FakeServer(Texts()) as server:
+            _, result = bench_json("--rate", 40, "--ramp", "400ms", "--duration", "1s", "-c", 4,
+                                   "--threads", 1, "--keys", 2, port=server.port)
+        self.assertAlmostEqual(result["sending"]["sent"] + result["sending"]["unsent"], 40, delta=2)
+
+    def test_what_was_not_sent_of_a_number_of_requests_has_failed(self):
+        slow = Texts(lambda action, _, answer:
+                     time.sleep(0.02) or answer if action == b"SHOW" else answer)
+        with FakeServer(slow) as server:
+            _, result = bench_json("--rate", 1000, "--duration", "1s", "-c", 2, "--keys", 2,
+                                   "--requests", 500, port=server.port)
+        self.assertEqual(result["sending"]["sent"] + result["sending"]["unsent"], 500)
+        self.assertEqual(failures(result), {"not sent": result["sending"]["unsent"]})
 
     def test_a_slow_server_is_not_blamed_on_the_tester(self):
         slow = Texts(lambda action, _, answer:
@@ -387,7 +433,7 @@ class Compare(unittest.TestCase):
         with Server("--durability", "none") as server, tempfile.TemporaryDirectory() as directory:
             names = [f"{directory}/{name}.json" for name in "ab"]
             for name in names:
-                bench("--duration", "1s", "--json", name, port=server.port)
+                bench("--duration", "700ms", "--keys", 10, "--json", name, port=server.port)
             done = bench("compare", *names)
         self.assertIn(done.status, (support.OK, support.SLO))
         self.assertIn("answers a second", done.out)

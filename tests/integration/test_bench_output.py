@@ -33,8 +33,8 @@ class Output(unittest.TestCase):
         self.assertEqual((result["schema"], result["version"]), ("sttp-bench", 1))
         self.assertEqual(set(result), {
             "schema", "version", "program", "started", "server", "options", "elapsed_s", "answers",
-            "errors", "error_percent", "rate", "phases", "latency_us", "service_us", "actions_us",
-            "failures", "sending", "tester", "slo", "histogram_ns", "series", "interrupted",
+            "errors", "error_percent", "rate", "warm_up_answers", "phases", "latency_us",
+            "service_us", "actions_us", "failures", "sending", "tester", "slo", "histogram_ns", "series", "interrupted",
             "gave_up", "exit"})
         self.assertEqual(sum(count for _, count in result["histogram_ns"]["slots"]),
                          result["answers"])

@@ -153,19 +153,20 @@ END_TEST
 START_TEST(names)
 {
     char path[CONTENT_MAX_PATH];
-    bench_names script = {.script = true};
-    bench_names own = {.seed = UINT64_MAX};
+    bench_names script = content_names(true, 0, 0);
+    bench_names zero = content_names(false, 0, 0), short_one = content_names(false, 0x10a, 0);
+    bench_names own = content_names(false, UINT64_MAX, UINT32_MAX);
 
     content_path(&script, 0, path);
     ck_assert_str_eq(path, "/snippets/snippet_1.txt");
-    content_path(&(bench_names){.seed = 0}, 0, path);
+    content_path(&zero, 0, path);
     ck_assert_str_eq(path, "/sttp-bench/0/key_0.txt");
-    content_path(&(bench_names){.seed = 0x10a}, CONTENT_DIRECTORY, path);
+    content_path(&short_one, CONTENT_DIRECTORY, path);
     ck_assert_str_eq(path, "/sttp-bench/10a/");
     content_path(&own, 12, path);
     ck_assert_str_eq(path, "/sttp-bench/ffffffffffffffff/key_12.txt");
     size_t size = content_path(&own, content_fresh_key(1023, 9999999999), path);
-    ck_assert_str_eq(path, "/sttp-bench/ffffffffffffffff/new_1023_9999999999.txt");
+    ck_assert_str_eq(path, "/sttp-bench/ffffffffffffffff/new_ffffffff_1023_9999999999.txt");
     ck_assert_uint_eq(size, strlen(path));
     ck_assert_int_eq(sttp_check_path(STTP_ACTION_CREATE, (sttp_slice){path, size}, NULL), STTP_OK);
 }
