@@ -13,6 +13,14 @@ static const bench_options *options_of(const struct link *link)
     return link->worker->load->phase->options;
 }
 
+/* In its ring, of the request `n` behind the first one; `n` is at most the size of the ring. */
+static size_t place_of(const struct link *link, size_t n)
+{
+    size_t place = link->first + n, size = options_of(link)->pipeline;
+
+    return place < size ? place : place - size;
+}
+
 static sttp_slice error_text(int error)
 {
     const char *text = strerror(error);
@@ -66,7 +74,7 @@ static void wait_until(struct link *link, uint64_t due)
 void link_forget(struct link *link)
 {
     for (size_t i = 0; i < link->count; i++)
-        answer_missing(link->worker, &link->queue[(link->first + i) % options_of(link)->pipeline]);
+        answer_missing(link->worker, &link->queue[place_of(link, i)]);
     link->worker->pending -= link->count;
     link->first = link->count = 0;
 }
@@ -126,15 +134,31 @@ static void after_answers(struct link *link)
         worker_set_thinking(w, link);
 }
 
+static void next_request(struct link *link)
+{
+    link->first = place_of(link, 1);
+    link->count--;
+    link->worker->pending--;
+}
+
+static size_t take_usual(struct link *link, const char *data, size_t size)
+{
+    if (link->count == 0)
+        return 0;
+    size_t taken = answer_usual(link->worker, &link->queue[link->first], data, size);
+    if (taken > 0) {
+        next_request(link);
+        link->parser = (sttp_parser){0}; /* it may have seen a part of it */
+    }
+    return taken;
+}
+
 static bool take_answer(struct link *link, const sttp_response *response)
 {
-    worker *w = link->worker;
     pending request = link->queue[link->first];
 
-    link->first = (link->first + 1) % options_of(link)->pipeline;
-    link->count--;
-    w->pending--;
-    if (answer_take(w, &request, response))
+    next_request(link);
+    if (answer_take(link->worker, &request, response))
         return true;
     link_fail(link, FAILURE_WRONG_ANSWER, STTP_SLICE("outstanding behind a wrong answer"));
     return false;
@@ -158,6 +182,11 @@ static size_t parse_answers(struct link *link, const char *data, size_t size, bo
     sttp_problem problem;
 
     while (start < size) {
+        size_t taken = take_usual(link, data + start, size - start);
+        if (taken > 0) {
+            start += taken;
+            continue;
+        }
         sttp_status status =
             sttp_parse_response(&link->parser, data + start, size - start, STTP_MAX_CONTENTS_LINE,
                                 closed, &consumed, &response, &problem);
@@ -347,9 +376,8 @@ void link_connect(struct link *link)
 void link_add(struct link *link, const pending *request)
 {
     worker *w = link->worker;
-    size_t place = (link->first + link->count) % options_of(link)->pipeline;
 
-    link->queue[place] = *request;
+    link->queue[place_of(link, link->count)] = *request;
     link->output_size += request_write(w, request, link->output + link->output_size);
     link->count++;
     w->pending++;

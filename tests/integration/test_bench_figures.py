@@ -7,6 +7,7 @@ import pathlib
 import random
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -171,6 +172,48 @@ class Lies(unittest.TestCase):
         with FakeServer(Texts(swap)) as server:
             self.assertEqual(bench_json(*run, "--verify", port=server.port)[0], support.OK)
             self.assertEqual(bench_json(*run, "--check", port=server.port)[0], support.LIE)
+
+
+class Answers(unittest.TestCase):
+    """An answer that is as usual is known by its bytes; all others must be understood, too."""
+
+    def test_answers_in_pieces_and_with_other_line_ends(self):
+        texts = Texts()
+
+        def serve(connection):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with connection.makefile("rb") as lines:
+                for number, line in enumerate(lines):
+                    answer = texts.answer(line.rstrip())
+                    if number % 2:
+                        answer = answer.replace(b"\n", b"\r\n")
+                    cut = number * 7 % len(answer)
+                    connection.sendall(answer[:cut])
+                    time.sleep(0.0005)  # what is tried: the rest comes later
+                    connection.sendall(answer[cut:])
+
+        with FakeServer(serve) as server:
+            for verify in ([], ["--verify"]):
+                status, result = bench_json("--requests", 300, "-c", 1, "--pipeline", 3, "--keys",
+                                            5, "--mix", "show=4,update=1,create=1,delete=1",
+                                            "--timeout", "20s", *verify, port=server.port)
+                self.assertEqual((status, failures(result)), (support.OK, {}))
+
+    def test_a_text_that_is_none_is_found_without_verify(self):
+        for byte in (b"\xff", b"\n"):
+            for place in (-2, -50, -101):  # of 100 characters and a line end
+                def spoil(_, answer, byte=byte, place=place):
+                    end = len(answer) + place
+                    return answer[:end] + byte + answer[end + 1:]
+
+                with self.subTest(byte=byte, place=place):
+                    status, result = with_lie(b"SHOW", spoil)
+                    self.assertEqual((status, set(failures(result))),
+                                     (support.ERRORS, {"protocol"}))
+
+    def test_a_text_of_another_length_is_no_failure_without_verify(self):
+        status, result = with_lie(b"SHOW", lambda _, answer: answer[:-5] + b"\n")
+        self.assertEqual((status, failures(result)), (support.OK, {}))
 
 
 class WarmUp(unittest.TestCase):
