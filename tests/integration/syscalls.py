@@ -127,7 +127,7 @@ class Conversations:
         self.finished = []  # (requests, answers, position of the end)
         self._streams = {}
         end = 0
-        for call in sorted(calls, key=lambda call: call.entered):
+        for call in sorted(calls, key=position_of):
             end = max(end, call.returned)
             self._take(call)
         for descriptor in list(self._streams):
@@ -166,6 +166,12 @@ class Conversations:
                     yield line, answer, asked, position_at(sent, behind)
                 else:
                     yield line, None, asked, end
+
+
+def position_of(call):
+    """A descriptor may be closed on one thread, and given by the kernel to another one, while both
+    are in their calls: what gives one has given it at its end, all others begin with using it."""
+    return call.returned if call.name == "accept4" else call.entered
 
 
 def position_at(pieces, offset):

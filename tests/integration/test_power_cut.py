@@ -20,7 +20,7 @@ from disk_model import Directory, Disk, Replay, build, frozen, has_leftovers, re
 from harness import FULL, MEMORY, SEED, STOP_DEADLINE, Server, connect, read_line, remove_tree, \
     run_tests, wait_until
 from history import History, faults, served_view
-from syscalls import Conversations, Traced
+from syscalls import Call, Conversations, Traced
 
 CLIENTS = 8
 MANY = 64  # clients that change one directory
@@ -237,6 +237,13 @@ def test_a_power_cut_while_64_clients_change_one_directory_loses_nothing():
                 for call, about, _ in cuts.log)
     print(f"     {changes} changes of one directory, made durable by {syncs} syncs of it")
     assert 0 < syncs < changes
+
+
+def test_a_descriptor_that_is_closed_and_accepted_again_at_once_is_the_new_connection():
+    calls = [Call(1, "accept4", ["3", "NULL", "NULL"], 7, 1, 4),
+             Call(2, "close", ["7"], 0, 2, 3),
+             Call(1, "recvfrom", ["7", '"\\x61\\x0a"', "2"], 2, 5, 6)]
+    assert list(Conversations(calls).exchanges()) == [(b"a", None, 6, 6)]
 
 
 def overtake(directory, request):
