@@ -145,7 +145,7 @@ static sttp_cache_turn turn_of(sttp_cache *cache, struct sttp__shard *shard,
     if (is_answer(shard, index)) {
         *answer = take_out_stale(cache, shard, lease, index);
         if (*answer == NULL) {
-            sttp__stripe_of(cache, shard, 0)->hits++;
+            sttp__stripe_of(shard, 0)->hits++;
             sttp__shard_use(cache, shard, index, false);
             *answer = give_or_keep(&shard->entries[index], take, context);
             return STTP_CACHE_HIT;

@@ -202,8 +202,10 @@ static void init(sttp_cache *cache)
     clock_getres(CLOCK_MONOTONIC_COARSE, &time);
     cache->clock_lag = sttp__nanoseconds(&time);
     for (unsigned i = 0; i < STTP__SHARDS; i++) {
-        cache->shards[i] =
-            (struct sttp__shard){.free = STTP__NONE, .newest = STTP__NONE, .oldest = STTP__NONE};
+        cache->shards[i] = (struct sttp__shard){.stripes = &cache->stripes[i],
+                                                .free = STTP__NONE,
+                                                .newest = STTP__NONE,
+                                                .oldest = STTP__NONE};
         atomic_init(&cache->shards[i].oldest_used, STTP__EMPTY);
     }
 }
@@ -330,7 +332,7 @@ void sttp_cache_count(sttp_cache *cache, sttp_cache_statistics *statistics)
         sttp__lock_to_change(cache, shard);
         const sttp_cache_statistics *counts = &shard->counts;
         for (unsigned stripe = 0; stripe < cache->stripe_count; stripe++)
-            sum.hits += sttp__stripe_of(cache, shard, stripe)->hits;
+            sum.hits += sttp__stripe_of(shard, stripe)->hits;
         sum.misses += counts->misses;
         sum.waiters += counts->waiters;
         sum.fills += counts->fills;

@@ -86,7 +86,8 @@ struct sttp__stripe {
 };
 
 struct sttp__shard {
-    _Alignas(STTP__LINE) struct sttp__entry *entries;
+    _Alignas(STTP__LINE) struct sttp__stripe *stripes; /* every SHARDS-th is of this table */
+    struct sttp__entry *entries;
     uint32_t *buckets; /* the first entry of each chain */
     uint32_t bucket_count;
     uint32_t capacity;
@@ -194,10 +195,9 @@ static inline unsigned sttp__processor(void)
     return *(const volatile uint32_t *)&area->cpu_id_start;
 }
 
-static inline struct sttp__stripe *sttp__stripe_of(sttp_cache *cache,
-                                                   const struct sttp__shard *shard, unsigned number)
+static inline struct sttp__stripe *sttp__stripe_of(const struct sttp__shard *shard, unsigned number)
 {
-    return &cache->stripes[(size_t)number * STTP__SHARDS + (size_t)(shard - cache->shards)];
+    return &shard->stripes[(size_t)number * STTP__SHARDS];
 }
 
 /* Returns what is to be unlocked: the thread may be on another processor by then. */
@@ -205,7 +205,7 @@ static inline struct sttp__stripe *sttp__lock_to_read(sttp_cache *cache,
                                                       const struct sttp__shard *shard)
 {
     struct sttp__stripe *stripe =
-        sttp__stripe_of(cache, shard, sttp__processor() & (cache->stripe_count - 1));
+        sttp__stripe_of(shard, sttp__processor() & (cache->stripe_count - 1));
     sttp__lock(&stripe->lock);
     return stripe;
 }

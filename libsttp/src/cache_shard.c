@@ -12,13 +12,13 @@ enum { FIRST_BUCKETS = 8, FIRST_ENTRIES = 8 };
 void sttp__lock_to_change(sttp_cache *cache, const struct sttp__shard *shard)
 {
     for (unsigned i = 0; i < cache->stripe_count; i++)
-        sttp__lock(&sttp__stripe_of(cache, shard, i)->lock);
+        sttp__lock(&sttp__stripe_of(shard, i)->lock);
 }
 
 void sttp__unlock_changed(sttp_cache *cache, const struct sttp__shard *shard)
 {
     for (unsigned i = 0; i < cache->stripe_count; i++)
-        sttp__unlock(&sttp__stripe_of(cache, shard, i)->lock);
+        sttp__unlock(&sttp__stripe_of(shard, i)->lock);
 }
 
 /* ---- what an entry holds ---- */
