@@ -86,6 +86,7 @@ bool caching_start(struct caching *caching, const struct sttpd_options *from, lo
         .max_entries = (size_t)from->cache_max_files,
         .max_bytes = (size_t)from->cache_max_size,
         .expiration = from->cache_expiration,
+        .clock = sttp_server_now,
     };
 
     *caching = (struct caching){0};

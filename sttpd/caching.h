@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include <sttp/cache.h>
+#include <sttp/server.h>
 
 #include "daemon/log.h"
 #include "sttpd/options.h"

@@ -328,10 +328,13 @@ void sttp__connection_run(struct sttp__connection *connection, bool readable)
     bool surplus_bytes = readable && !wanted && connection->state != STTP__LINGERING;
     connection->busy = true;
     if (connection->state == STTP__LINGERING && readable) {
+        sttp__worker_tick(connection->worker);
         linger(connection);
     } else if (!connection->failed) {
         if (wanted && (readable || connection->stopping))
             receive(connection);
+        /* Behind that: what was received was sent before this time. */
+        sttp__worker_tick(connection->worker);
         sttp__process(connection);
         flush(connection);
     }
@@ -344,7 +347,6 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     struct sttp__connection *connection = argument;
     struct sttp__worker *worker = connection->worker;
     (void)fd;
-    sttp__worker_tick(worker);
     if (what & EV_WRITE)
         connection->socket_full = false;
     sttp__connection_run(connection, what & EV_READ);

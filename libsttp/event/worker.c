@@ -30,6 +30,13 @@ void sttp__worker_tick(struct sttp__worker *worker)
     worker->now = sttp__server_now();
 }
 
+static _Thread_local const struct sttp__worker *worker_of_thread;
+
+uint64_t sttp_server_now(void)
+{
+    return worker_of_thread != NULL ? worker_of_thread->now : sttp__server_now();
+}
+
 void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)
 {
     if (worker->timer_at != 0 && worker->timer_at <= at)
@@ -315,6 +322,7 @@ static void *run_worker(void *argument)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
     sttp__mailbox_of_thread = worker->mailbox;
+    worker_of_thread = worker;
     event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY);
     cut_all(worker); /* nothing is left, unless the loop itself has failed */
     close_mailbox(worker);

@@ -185,22 +185,33 @@ struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lea
 
 /* ---- life ---- */
 
+static uint64_t milliseconds(const struct timespec *time)
+{
+    return (uint64_t)time->tv_sec * 1000 + (uint64_t)time->tv_nsec / 1000000;
+}
+
+static uint64_t read_clock(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return milliseconds(&time);
+}
+
 static bool set_options(sttp_cache *cache, const sttp_cache_options *options)
 {
     cache->max_entries = options->max_entries ? options->max_entries : DEFAULT_ENTRIES;
     cache->max_bytes = options->max_bytes ? options->max_bytes : DEFAULT_BYTES;
-    uint64_t expiration = options->expiration ? options->expiration : DEFAULT_EXPIRATION;
-    cache->expiration = expiration * 1000000;
-    return cache->max_entries <= (size_t)1 << 31 && expiration <= (uint64_t)1 << 36;
+    cache->expiration = options->expiration ? options->expiration : DEFAULT_EXPIRATION;
+    cache->clock = options->clock ? options->clock : read_clock;
+    return cache->max_entries <= (size_t)1 << 31 && cache->expiration <= (uint64_t)1 << 36;
 }
 
 static void init(sttp_cache *cache)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    cache->birth = sttp__nanoseconds(&time);
-    clock_getres(CLOCK_MONOTONIC_COARSE, &time);
-    cache->clock_lag = sttp__nanoseconds(&time);
+    struct timespec precision;
+    clock_getres(CLOCK_MONOTONIC_COARSE, &precision);
+    cache->clock_lag = milliseconds(&precision) + 1; /* of a fraction */
+    cache->birth = cache->clock();
     for (unsigned i = 0; i < STTP__SHARDS; i++) {
         cache->shards[i] = (struct sttp__shard){.stripes = &cache->stripes[i],
                                                 .free = STTP__NONE,

@@ -107,9 +107,10 @@ struct sttp_cache {
     sttp_allocator allocator;
     size_t max_entries;
     size_t max_bytes;
-    uint64_t expiration;   /* nanoseconds, and so the next */
-    uint64_t birth;        /* on the clock, from which all times are counted */
-    uint64_t clock_lag;    /* that the clock may be late */
+    uint64_t expiration; /* milliseconds, and so the next */
+    uint64_t birth;      /* on the clock, from which all times are counted */
+    uint64_t clock_lag;  /* that the clock may be late */
+    uint64_t (*clock)(void);
     unsigned stripe_count; /* of each table, a power of two */
     unsigned char secret[STTP__SECRET];
     uint64_t kinds[STTP__ROLES]; /* random: what tells hashes of a path in its roles apart */
@@ -124,24 +125,17 @@ struct sttp_cache {
 
 /* ---- time ---- */
 
-enum { STTP__TICK_BITS = 26 }; /* 67 milliseconds: 32 bits of them last nine years */
+enum { STTP__TICK = 64 }; /* milliseconds: 32 bits of them last eight years */
 
-static inline uint64_t sttp__nanoseconds(const struct timespec *time)
-{
-    return (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec;
-}
-
-/* Nanoseconds since the cache was made, and the same as an entry notes them. */
+/* Milliseconds since the cache was made, and the same as an entry notes them. */
 static inline uint64_t sttp__cache_now(const sttp_cache *cache)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    return sttp__nanoseconds(&time) - cache->birth;
+    return cache->clock() - cache->birth;
 }
 
 static inline uint32_t sttp__ticks(uint64_t time)
 {
-    return (uint32_t)(time >> STTP__TICK_BITS);
+    return (uint32_t)(time / STTP__TICK);
 }
 
 /* The time in ticks from which nothing is given any more that expires then. */

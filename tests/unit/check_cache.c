@@ -217,6 +217,27 @@ START_TEST(expired_is_removed)
 }
 END_TEST
 
+static uint64_t own_time;
+
+static uint64_t own_clock(void)
+{
+    return own_time;
+}
+
+/* A program may have read the time already. */
+START_TEST(clock_is_the_one_that_is_given)
+{
+    sttp_cache_options options = {.size = sizeof options, .expiration = 10000, .clock = own_clock};
+    own_time = 7;
+    ck_assert_int_eq(sttp_cache_create(&options, &cache), STTP_OK);
+    ask(SHOW, "/a", STTP_CODE_OK, "x");
+    clock_now += 20000;
+    ck_assert_ptr_nonnull(cached(SHOW, "/a"));
+    own_time += 10000;
+    ck_assert_ptr_null(cached(SHOW, "/a"));
+}
+END_TEST
+
 /* The clock may be late by what it is precise to: here the last moment is the end of a step of 64
  * milliseconds. */
 START_TEST(late_clock_is_allowed_for)
@@ -406,6 +427,7 @@ int main(void)
     tcase_add_test(tests, options_out_of_range);
     tcase_add_test(tests, expired_is_not_given);
     tcase_add_test(tests, expired_is_removed);
+    tcase_add_test(tests, clock_is_the_one_that_is_given);
     tcase_add_test(tests, late_clock_is_allowed_for);
     tcase_add_test(tests, steps_begin_again);
     tcase_add_test(tests, storage_was_too_slow);

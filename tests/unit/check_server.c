@@ -198,6 +198,41 @@ START_TEST(test_connection_numbers)
 }
 END_TEST
 
+static uint64_t coarse_clock(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
+static uint64_t time_in_handler[2];
+
+/* The clock goes on meanwhile. */
+static void note_time(void *context, const sttp_request *request, sttp_reply *reply)
+{
+    time_in_handler[0] = sttp_server_now();
+    uint64_t begun = coarse_clock();
+    while (coarse_clock() < begun + 20)
+        usleep(1000);
+    time_in_handler[1] = sttp_server_now();
+    handle(context, request, reply);
+}
+
+START_TEST(test_time_of_a_request)
+{
+    struct fixture *fixture = start((sttp_server_options){.handler = note_time});
+    int fd = client(fixture);
+    exchange(fd, "SHOW /now\n", "200 /now OK\ntext\n");
+    uint64_t sent = coarse_clock();
+    exchange(fd, "SHOW /now\n", "200 /now OK\ntext\n");
+    ck_assert_uint_ge(time_in_handler[0], sent);
+    ck_assert_uint_eq(time_in_handler[1], time_in_handler[0]);
+    ck_assert_uint_ge(sttp_server_now(), sent + 20);
+    close(fd);
+    stop(fixture);
+}
+END_TEST
+
 /* ---- the end of a session ---- */
 
 START_TEST(test_empty_line_ends)
@@ -344,6 +379,7 @@ static Suite *server_suite(void)
     tcase_add_test(order, test_many_pipelined);
     tcase_add_test(order, test_refused_response_is_500);
     tcase_add_test(order, test_connection_numbers);
+    tcase_add_test(order, test_time_of_a_request);
     suite_add_tcase(suite, order);
     TCase *end = tcase_create("end");
     tcase_set_timeout(end, 60);

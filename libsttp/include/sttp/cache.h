@@ -60,6 +60,8 @@ typedef struct sttp_cache_options {
                             when the storage was asked, and without those for which the machine is
                             suspended; up to 80 less, so that less than that keeps nothing; at most
                             2^36; default 300,000 */
+    uint64_t (*clock)(void); /* milliseconds of a clock that never goes back; late, if at all, by no
+                                more than CLOCK_MONOTONIC_COARSE, which is the default */
 } sttp_cache_options;
 
 /* Makes an empty cache. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno set where the system

@@ -55,6 +55,10 @@ STTP_API sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *res
  * line and contents line, which is not checked. */
 STTP_API sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer);
 
+/* Milliseconds of CLOCK_MONOTONIC_COARSE. Within a handler that the server has called: read when
+ * the request had been received, without asking again. Thread-safe. */
+STTP_API uint64_t sttp_server_now(void);
+
 /* The id of the connection that the reply belongs to, as in notices: for log lines. Only before
  * sttp_reply_send. */
 STTP_API uint64_t sttp_reply_connection(const sttp_reply *reply);
