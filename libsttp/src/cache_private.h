@@ -19,7 +19,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/rseq.h>
-#include <time.h>
 
 #include <sttp/cache.h>
 
