@@ -32,22 +32,6 @@ static bool names_the_path(const worker *w, const pending *request, const sttp_r
     return equal(response->echo, path) || ends_with(response->echo, phase->target->prefix, path);
 }
 
-static sttp_code success_of(sttp_action action)
-{
-    switch (action) {
-    case STTP_ACTION_CREATE:
-        return STTP_CODE_CREATED;
-    case STTP_ACTION_DELETE:
-        return STTP_CODE_DELETED;
-    case STTP_ACTION_SHOW:
-    case STTP_ACTION_LIST:
-    case STTP_ACTION_UPDATE:
-    case STTP_ACTION_NONE:
-        break;
-    }
-    return STTP_CODE_OK;
-}
-
 static failure_kind refusal_of(sttp_code code)
 {
     switch (code) {
@@ -220,7 +204,8 @@ bool answer_take(worker *w, const pending *request, const sttp_response *respons
         worker_count_answer(w, request);
         return true;
     }
-    if (response->code != success_of(request->action) && !is_pardoned(w, request, response)) {
+    if (response->code != sttp_action_success(request->action) &&
+        !is_pardoned(w, request, response)) {
         failure_kind kind = refusal_of(response->code);
         fail(w, request, response, kind);
         return kind != FAILURE_WRONG_ANSWER;

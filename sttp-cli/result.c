@@ -83,13 +83,6 @@ void cli_result_set_error(cli_result *result)
     result->exit_status = exit_of_status(unknown ? error->cause : error->status);
 }
 
-static sttp_code success_code(sttp_action action)
-{
-    if (action == STTP_ACTION_CREATE)
-        return STTP_CODE_CREATED;
-    return action == STTP_ACTION_DELETE ? STTP_CODE_DELETED : STTP_CODE_OK;
-}
-
 void cli_result_set_response(cli_result *result, const sttp_response *response)
 {
     result->response = response;
@@ -109,7 +102,7 @@ void cli_result_set_response(cli_result *result, const sttp_response *response)
         break;
     }
     result->exit_status = CLI_EXIT_OK;
-    if (response->code != success_code(result->action))
+    if (response->code != sttp_action_success(result->action))
         cli_fail(result, CLI_EXIT_ANSWER, STTP_ERR_WRONG_ANSWER,
                  "the server answered %s with %d %s%s", sttp_action_name(result->action),
                  response->code, sttp_code_phrase(response->code),

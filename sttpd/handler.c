@@ -30,22 +30,6 @@ static sttp_slice slice_of(const char *text)
     return (sttp_slice){text, strlen(text)};
 }
 
-static sttp_code done_code(sttp_action action)
-{
-    switch (action) {
-    case STTP_ACTION_CREATE:
-        return STTP_CODE_CREATED;
-    case STTP_ACTION_DELETE:
-        return STTP_CODE_DELETED;
-    case STTP_ACTION_SHOW:
-    case STTP_ACTION_LIST:
-    case STTP_ACTION_UPDATE:
-    case STTP_ACTION_NONE:
-        break;
-    }
-    return STTP_CODE_OK;
-}
-
 static const char *is_directory_message(sttp_action action)
 {
     switch (action) {
@@ -67,7 +51,7 @@ static sttp_code code_of(const store_operation *operation)
 {
     switch (operation->result) {
     case STORE_DONE:
-        return done_code(operation->action);
+        return sttp_action_success(operation->action);
     case STORE_NOT_FOUND:
         return STTP_CODE_NOT_FOUND;
     case STORE_PATH_NOT_FOUND:

@@ -45,6 +45,13 @@ bool sttp_action_is_change(sttp_action action)
            action == STTP_ACTION_DELETE;
 }
 
+sttp_code sttp_action_success(sttp_action action)
+{
+    if (action == STTP_ACTION_CREATE)
+        return STTP_CODE_CREATED;
+    return action == STTP_ACTION_DELETE ? STTP_CODE_DELETED : STTP_CODE_OK;
+}
+
 const char *sttp_code_phrase(int code)
 {
     switch (code) {

@@ -64,13 +64,8 @@ static void send_all(int fd, const char *data, size_t size)
 /* The codes in turn, so that all of them come. */
 static void answer(int fd, const sttp_request *request, size_t number)
 {
-    static const sttp_code changed[] = {[STTP_ACTION_CREATE] = STTP_CODE_CREATED,
-                                        [STTP_ACTION_SHOW] = STTP_CODE_OK,
-                                        [STTP_ACTION_LIST] = STTP_CODE_OK,
-                                        [STTP_ACTION_UPDATE] = STTP_CODE_OK,
-                                        [STTP_ACTION_DELETE] = STTP_CODE_DELETED};
     char line[STTP_MAX_STATUS_LINE + STTP_MAX_REQUEST_LINE];
-    sttp_response response = {.code = changed[request->action], .echo = request->path};
+    sttp_response response = {.code = sttp_action_success(request->action), .echo = request->path};
     size_t size;
 
     if (number % 5 == 3)

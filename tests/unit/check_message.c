@@ -48,6 +48,12 @@ START_TEST(actions)
     ck_assert(!sttp_action_is_change(STTP_ACTION_SHOW));
     ck_assert(!sttp_action_is_change(STTP_ACTION_LIST));
     ck_assert(!sttp_action_is_change(STTP_ACTION_NONE));
+    ck_assert_int_eq(sttp_action_success(STTP_ACTION_CREATE), STTP_CODE_CREATED);
+    ck_assert_int_eq(sttp_action_success(STTP_ACTION_SHOW), STTP_CODE_OK);
+    ck_assert_int_eq(sttp_action_success(STTP_ACTION_LIST), STTP_CODE_OK);
+    ck_assert_int_eq(sttp_action_success(STTP_ACTION_UPDATE), STTP_CODE_OK);
+    ck_assert_int_eq(sttp_action_success(STTP_ACTION_DELETE), STTP_CODE_DELETED);
+    ck_assert_int_eq(sttp_action_success(STTP_ACTION_NONE), STTP_CODE_OK);
 }
 END_TEST
 

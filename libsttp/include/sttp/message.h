@@ -66,6 +66,9 @@ typedef enum sttp_code {
 /* "CREATED", "CLIENT ERROR"; NULL where the number is none of the nine codes. Static memory. */
 STTP_API const char *sttp_code_phrase(int code);
 
+/* The code that tells that the action was done: 100 of CREATE, 600 of DELETE, 200 of all others. */
+STTP_API sttp_code sttp_action_success(sttp_action action);
+
 /* Whether responses with this code carry a message in quotes: 300 and 500. */
 STTP_API bool sttp_code_has_message(sttp_code code);
 
