@@ -72,13 +72,20 @@ static char *read_file(const char *name, size_t *size)
     return text;
 }
 
-static bool has_phases(const json *result)
+static size_t count_of(const json *result, const char *name)
 {
-    const json *phases = json_member(result, "phases");
+    const json *list = json_member(result, name);
     size_t count = 0;
 
-    for (const json *phase = phases ? phases->first : NULL; phase; phase = phase->next)
+    for (const json *item = list ? list->first : NULL; item; item = item->next)
         count++;
+    return count;
+}
+
+static bool has_phases(const json *result)
+{
+    size_t count = count_of(result, "phases");
+
     return count > 0 && count <= MAX_PHASES;
 }
 
@@ -128,19 +135,9 @@ static size_t take_values(const json *result, const char *phase, const metric *m
     return count;
 }
 
-static size_t series_length(const json *result)
-{
-    const json *series = json_member(result, "series");
-    size_t count = 0;
-
-    for (const json *point = series ? series->first : NULL; point; point = point->next)
-        count++;
-    return count;
-}
-
 static bool make_blocks(const json *result, const char *phase, const metric *m, blocks *b)
 {
-    size_t capacity = series_length(result);
+    size_t capacity = count_of(result, "series");
     double *values = calloc(capacity + 1, sizeof *values);
     size_t count = values ? take_values(result, phase, m, values, capacity) : 0;
     size_t wanted = count < BLOCKS ? count : BLOCKS;
