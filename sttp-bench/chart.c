@@ -363,19 +363,18 @@ void chart_percentiles(const chart_data *data, FILE *out)
 
 /* ---- heat ---- */
 
+/* Edges are absolute, so that they are the same number for two cells that touch. */
 static void draw_cell(const chart_data *data, const axis *a, const chart_column *column, size_t row,
                       FILE *out)
 {
-    double count = column->heat[row], x = x_of(data, column->from);
+    double count = column->heat[row], left = x_of(data, column->from);
     double top = y_of(a, heat_row_low(row + 1)), bottom = y_of(a, heat_row_low(row));
 
     if (count <= 0)
         return;
-    fprintf(out,
-            "<rect class=\"heat\" fill-opacity=\"%.2f\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
-            "height=\"%.1f\"/>\n",
-            0.1 + 0.9 * log1p(count) / log1p(data->most_heat), x, top, x_of(data, column->to) - x,
-            bottom - top);
+    fprintf(out, "<path class=\"heat\" fill-opacity=\"%.2f\" d=\"M%.1f %.1fV%.1fH%.1fV%.1fZ\"/>\n",
+            0.1 + 0.9 * log1p(count) / log1p(data->most_heat), left, bottom, top,
+            x_of(data, column->to), bottom);
 }
 
 void chart_heat(const chart_data *data, FILE *out)

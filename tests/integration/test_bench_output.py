@@ -3,6 +3,7 @@ it cannot write."""
 
 import csv
 import html.parser
+import itertools
 import os
 import pathlib
 import re
@@ -119,6 +120,18 @@ class Html(unittest.TestCase):
                 self.assertEqual(page.tags.count("svg"), 4)
                 for line in re.findall(r'class="line c1" d="([^"]*)"', text):
                     self.assertRegex(line, r"^M.*[HL]")  # something is drawn, however short the run
+
+    def test_cells_of_the_heat_map_touch(self):
+        """A tenth of a unit between or above two of them would be a line on the screen."""
+        text, _ = self.page("--duration", "500ms", "--keys", 10)
+        cells = [tuple(map(float, cell)) for cell in re.findall(
+            r'class="heat" fill-opacity="[\d.]+" d="M([\d.]+) ([\d.]+)V([\d.]+)H([\d.]+)V\2Z"',
+            text)]
+        self.assertEqual(len(cells), text.count('class="heat"'))
+        for edges in ({x for left, _, _, right in cells for x in (left, right)},
+                      {y for _, bottom, top, _ in cells for y in (bottom, top)}):
+            self.assertGreater(len(edges), 3)
+            self.assertGreater(min(b - a for a, b in itertools.pairwise(sorted(edges))), 0.5)
 
     def test_the_command_that_repeats_the_run_is_on_it(self):
         _, page = self.page("--requests", 20, "--keys", 5, "--seed", 77, "--slo", "p99<1h")
