@@ -196,17 +196,17 @@ static bool usage(const char *format, ...)
 
 static bool unknown_option(const char *argument, int letter)
 {
-    const char *names[ENTRY_COUNT + 1];
-    const char *near;
+    const char *names[ENTRY_COUNT];
+    sttp_slice near;
 
     if (letter != 0)
         return usage("unknown option -%c", letter);
     for (size_t i = 0; i < ENTRY_COUNT; i++)
         names[i] = entries[i].name;
-    names[ENTRY_COUNT] = NULL;
-    near = value_nearest(argument + 2, strcspn(argument + 2, "="), names);
-    if (near)
-        return usage("unknown option %s; did you mean --%s?", argument, near);
+    near = sttp_nearest_word((sttp_slice){argument + 2, strcspn(argument + 2, "=")}, names,
+                             ENTRY_COUNT);
+    if (near.size > 0)
+        return usage("unknown option %s; did you mean --%s?", argument, near.data);
     return usage("unknown option %s", argument);
 }
 

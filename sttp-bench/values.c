@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sttp/message.h>
-
 bool value_number(const char *text, uint64_t min, uint64_t max, uint64_t *number)
 {
     size_t digits = strspn(text, "0123456789");
@@ -69,20 +67,4 @@ bool value_time(const char *text, uint64_t bare, uint64_t *nanoseconds)
         return false;
     *nanoseconds = (uint64_t)number;
     return true;
-}
-
-const char *value_nearest(const char *text, size_t size, const char *const *words)
-{
-    const char *nearest = NULL;
-    size_t least = SIZE_MAX;
-
-    for (; *words; words++) {
-        sttp_slice word = {*words, strlen(*words)};
-        size_t found = sttp_word_distance((sttp_slice){text, size}, word);
-        if (found < least) {
-            least = found;
-            nearest = *words;
-        }
-    }
-    return least <= 1 + size / 3 ? nearest : NULL;
 }

@@ -1,9 +1,8 @@
-/* What people type: numbers, times, misspelt words. All parsers take the whole text or nothing. */
+/* What people type: numbers and times. All parsers take the whole text or nothing. */
 #ifndef BENCH_VALUES_H
 #define BENCH_VALUES_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 /* A plain decimal number without sign, from `min` to `max`. */
@@ -15,9 +14,5 @@ bool value_decimal(const char *text, double *number);
 /* "250us", "250ms", "2s", "1.5m", "1h", into nanoseconds; a bare number is in `bare` nanoseconds.
  * At most 24 days, so that nothing made of it overflows. */
 bool value_time(const char *text, uint64_t bare, uint64_t *nanoseconds);
-
-/* The word of `words` (ended by NULL) that `text` is most likely meant to be; NULL: none is near.
- */
-const char *value_nearest(const char *text, size_t size, const char *const *words);
 
 #endif

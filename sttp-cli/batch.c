@@ -133,7 +133,7 @@ static sttp_slice cut_word(sttp_slice *line)
 
 static bool read_action(sttp_slice word, cli_result *result)
 {
-    const char *near = cli_nearest_action(word);
+    sttp_slice near = cli_nearest_action(word);
     char excerpt[CLI_EXCERPT];
 
     if (word.size == 0)
@@ -144,8 +144,9 @@ static bool read_action(sttp_slice word, cli_result *result)
         return true;
     return cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_ACTION, "unknown action %s; %s%s",
                     cli_excerpt(word, excerpt),
-                    near ? "did you mean " : "it is one of create, show, list, update and delete",
-                    near ? near : "");
+                    near.size > 0 ? "did you mean "
+                                  : "it is one of create, show, list, update and delete",
+                    near.data);
 }
 
 /* The contents as they stand in a request: what follows the path, without its outer quotes. */

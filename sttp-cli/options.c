@@ -67,11 +67,11 @@ static const struct option_entry {
     {'V', "version", NULL, "print the version"},
 };
 
-static const char *const actions[] = {"create", "show", "list", "update", "delete", NULL};
-
-const char *cli_nearest_action(sttp_slice text)
+sttp_slice cli_nearest_action(sttp_slice text)
 {
-    return cli_nearest(text, actions);
+    static const char *const actions[] = {"create", "show", "list", "update", "delete"};
+
+    return sttp_nearest_word(text, actions, sizeof actions / sizeof *actions);
 }
 
 static void complain(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
@@ -252,17 +252,17 @@ static bool set_option(cli_options *options, int key, const char *argument)
 
 static bool unknown_option(const char *argument, int letter)
 {
-    const char *names[OPTION_COUNT + 1];
-    const char *near;
+    const char *names[OPTION_COUNT];
+    sttp_slice near;
 
     if (letter != 0)
         return usage("unknown option -%c; put -- before a text that begins with -", letter);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         names[i] = entries[i].name;
-    names[OPTION_COUNT] = NULL;
-    near = cli_nearest((sttp_slice){argument + 2, strcspn(argument + 2, "=")}, names);
-    if (near)
-        return usage("unknown option %s; did you mean --%s?", argument, near);
+    near = sttp_nearest_word((sttp_slice){argument + 2, strcspn(argument + 2, "=")}, names,
+                             OPTION_COUNT);
+    if (near.size > 0)
+        return usage("unknown option %s; did you mean --%s?", argument, near.data);
     return usage("unknown option %s; put -- before a text that begins with -", argument);
 }
 
@@ -324,7 +324,7 @@ static bool is_target(const char *text)
 
 static bool read_action(const char *word, bool alone, cli_options *options)
 {
-    const char *near;
+    sttp_slice near;
 
     options->action = sttp_action_from_name(cli_slice(word));
     if (options->action != STTP_ACTION_NONE)
@@ -337,8 +337,8 @@ static bool read_action(const char *word, bool alone, cli_options *options)
                              "delete",
                              word);
     near = cli_nearest_action(cli_slice(word));
-    if (near)
-        return usage("unknown action %s; did you mean %s?", word, near);
+    if (near.size > 0)
+        return usage("unknown action %s; did you mean %s?", word, near.data);
     return usage("unknown action %s; it is one of create, show, list, update and delete", word);
 }
 

@@ -49,8 +49,8 @@ void cli_options_destroy(cli_options *options);
 
 void cli_print_help(void);
 
-/* The action that is near to a misspelt one, in lower case; NULL where none is. */
-const char *cli_nearest_action(sttp_slice text);
+/* The action that is near to a misspelt one, in lower case; empty where none is. */
+sttp_slice cli_nearest_action(sttp_slice text);
 
 /* "sttp-cli: ..." on standard error, one line. What cannot be shown on a terminal is made visible,
  * wherever it goes: a message may quote what others wrote, and logs are read on terminals. */

@@ -2,11 +2,8 @@
 
 #include <ctype.h>
 #include <limits.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <sttp/message.h>
 
 bool cli_parse_number(const char *text, unsigned min, unsigned max, unsigned *number)
 {
@@ -51,20 +48,4 @@ bool cli_parse_duration(const char *text, unsigned *milliseconds)
         return false;
     *milliseconds = (unsigned)value;
     return true;
-}
-
-const char *cli_nearest(sttp_slice text, const char *const *words)
-{
-    const char *nearest = NULL;
-    size_t least = SIZE_MAX;
-
-    for (; *words; words++) {
-        size_t found = sttp_word_distance(text, (sttp_slice){*words, strlen(*words)});
-
-        if (found < least) {
-            least = found;
-            nearest = *words;
-        }
-    }
-    return least <= 1 + text.size / 3 ? nearest : NULL;
 }

@@ -44,17 +44,17 @@ size_t sttp_word_distance(sttp_slice a, sttp_slice b)
     return rows[a.size % 3][b.size];
 }
 
-sttp_slice sttp__nearest(sttp_slice given, const char *const *known, size_t count)
+sttp_slice sttp_nearest_word(sttp_slice text, const char *const *words, size_t count)
 {
     sttp_slice best = {"", 0};
     size_t best_distance = SIZE_MAX;
     size_t i;
 
-    if (given.size == 0)
+    if (text.size == 0)
         return best;
     for (i = 0; i < count; i++) {
-        sttp_slice word = {known[i], strlen(known[i])};
-        size_t d = sttp_word_distance(given, word);
+        sttp_slice word = {words[i], strlen(words[i])};
+        size_t d = sttp_word_distance(text, word);
 
         /* More than a third of the letters wrong is another word. */
         if (d <= word.size / 3 && d < best_distance) {

@@ -138,7 +138,7 @@ static sttp_status unknown_action(sttp_slice word, sttp_problem *problem)
 {
     static const char *const known[] = {"CREATE", "SHOW", "LIST", "UPDATE", "DELETE"};
 
-    sttp_slice near = sttp__nearest(word, known, sizeof(known) / sizeof(known[0]));
+    sttp_slice near = sttp_nearest_word(word, known, sizeof(known) / sizeof(known[0]));
 
     sttp__fail_word(problem, STTP_ERR_ACTION, 0, near);
     if (problem && near.size > 0)

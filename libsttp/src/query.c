@@ -210,7 +210,7 @@ static sttp_status read_pair(struct reader *reader, sttp_slice pair)
         return sttp__fail_word(reader->problem, STTP_ERR_QUERY_KEY, offset, (sttp_slice){"", 0});
     if (key == KEY_COUNT)
         return sttp__fail_word(reader->problem, STTP_ERR_QUERY_KEY, offset,
-                               sttp__nearest(name, KEYS, KEY_COUNT));
+                               sttp_nearest_word(name, KEYS, KEY_COUNT));
     if (reader->seen & 1u << key)
         return sttp__fail_word(reader->problem, STTP_ERR_QUERY_TWICE, offset,
                                (sttp_slice){KEYS[key], name.size});

@@ -37,8 +37,4 @@ sttp_status sttp__check_query(sttp_action action, sttp_slice query, sttp_problem
 /* The name of the action as a slice. */
 sttp_slice sttp__action_word(sttp_action action);
 
-/* The one of `count` known words that somebody who wrote `given` most probably meant: equal but for
- * case, or few letters off. An empty slice where none is near. */
-sttp_slice sttp__nearest(sttp_slice given, const char *const *known, size_t count);
-
 #endif

@@ -1,5 +1,5 @@
 /* Characters, words and lines as people see them: sttp_next_char, sttp_char_is_unsafe,
- * sttp_word_distance, and the lines that errors of the client are made of. */
+ * sttp_word_distance, sttp_nearest_word, and the lines that errors of the client are made of. */
 #include "core_support.h"
 #include "libsttp/src/text.h"
 
@@ -80,6 +80,27 @@ START_TEST(word_distance)
 }
 END_TEST
 
+static const char *nearest(const char *text)
+{
+    static const char *const words[] = {"timeout", "adverse", "averse", "q"};
+
+    return sttp_nearest_word((sttp_slice){text, strlen(text)}, words, 4).data;
+}
+
+START_TEST(nearest_word)
+{
+    ck_assert_str_eq(nearest("timeout"), "timeout");
+    ck_assert_str_eq(nearest("TMEOTU"), "timeout"); /* two of seven letters */
+    ck_assert_str_eq(nearest("tmetu"), "");         /* three */
+    ck_assert_str_eq(nearest("adderse"), "adverse");
+    ck_assert_str_eq(nearest("avverse"), "adverse"); /* "averse" is as near */
+    ck_assert_str_eq(nearest("Q"), "q");
+    ck_assert_str_eq(nearest("r"), "");
+    ck_assert_str_eq(nearest(""), "");
+    ck_assert_uint_eq(sttp_nearest_word((sttp_slice){"port", 4}, NULL, 0).size, 0);
+}
+END_TEST
+
 static const char whole_line[] = "18446744073709551615 ms? \xd0\xb6?\xf0\x9f\x98\x80, after 10.0 s"
                                  " ?\"a\\n\\r\\x00\\xd0\\x22\\x5c\"";
 
@@ -153,6 +174,7 @@ int main(void)
     tcase_add_loop_test(tests, next_char, 0, (int)(sizeof characters / sizeof *characters));
     tcase_add_test(tests, unsafe_characters);
     tcase_add_test(tests, word_distance);
+    tcase_add_test(tests, nearest_word);
     tcase_add_test(tests, lines_are_cut);
     tcase_add_test(tests, durations_and_numbers);
     tcase_add_test(tests, long_bytes_are_cut);

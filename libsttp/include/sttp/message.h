@@ -118,9 +118,14 @@ STTP_API size_t sttp_next_char(sttp_slice text, uint32_t *character);
  */
 STTP_API bool sttp_char_is_unsafe(uint32_t character);
 
-/* How many letters of `a` to insert, remove, replace or swap with a neighbour to get `b`, for "did
- * you mean". A to Z equal a to z; SIZE_MAX where a word is longer than 63 bytes. */
+/* How many letters of `a` to insert, remove, replace or swap with a neighbour to get `b`. A to Z
+ * equal a to z; SIZE_MAX where a word is longer than 63 bytes. */
 STTP_API size_t sttp_word_distance(sttp_slice a, sttp_slice b);
+
+/* For "did you mean": the one of `count` words that is nearest to `text` by that distance, at most
+ * a third of its own letters; the first of several. A slice of size 0 where none is so near, or
+ * `text` is empty. */
+STTP_API sttp_slice sttp_nearest_word(sttp_slice text, const char *const *words, size_t count);
 
 /* Whether `path` can be the target of `action`: the form of the path, the filename's length, the
  * lengths of the path and of its directories, in that order. STTP_OK, or the rule that it breaks,
