@@ -1,9 +1,12 @@
 """Running sttp-bench, and servers that do not behave."""
 
+import io
 import json
 import socket
 import subprocess
 import threading
+import unittest
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from harness import BIN, IO_TIMEOUT, SANITIZER_REPORT
@@ -123,3 +126,27 @@ class Texts:
                     return
                 action, path = line.split(b" ", 2)[:2]
                 connection.sendall(self._change(action, path.rstrip(), self.answer(line.rstrip())))
+
+
+class SideBySide:
+    """Runs tests in threads: most of them wait. For unittest.main(testRunner=SideBySide())."""
+
+    def run(self, suite):
+        whole = unittest.TestResult()
+        with ThreadPoolExecutor(8) as pool:
+            for result in pool.map(self._run_one, self._tests(suite)):
+                whole.testsRun += result.testsRun
+                whole.failures += result.failures
+                whole.errors += result.errors
+        return whole
+
+    def _tests(self, suite):
+        for test in suite:
+            yield from self._tests(test) if isinstance(test, unittest.TestSuite) else [test]
+
+    @staticmethod
+    def _run_one(test):
+        told = io.StringIO()
+        result = unittest.TextTestRunner(told, verbosity=2).run(test)
+        print(told.getvalue())
+        return result

@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -13,14 +14,16 @@ import unittest
 import bench_support as support
 from bench_support import BENCH, FakeServer, bench, bench_json, failures, first_failure
 from faults import Faults
-from harness import FULL, SANITIZER_REPORT, SEED, Server, free_port, wait_until
+from harness import FULL, SANITIZER_REPORT, SEED, Server, wait_until
 
 
 class BadServers(unittest.TestCase):
     """A clear result, never a hang, and what was measured is kept."""
 
     def test_nobody_is_there(self):
-        done = bench(port=free_port())
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))  # so that no other test listens there
+            done = bench(port=nobody.getsockname()[1])
         self.assertEqual((done.status, done.out), (support.NO_SERVER, ""))
         self.assertIn("Connection refused", done.err)
 
@@ -181,4 +184,4 @@ class Memory(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    unittest.main(testRunner=support.SideBySide())

@@ -315,10 +315,10 @@ class OpenLoop(unittest.TestCase):
         self.assertIn("THE TESTER WAS THE BOTTLENECK", out)
 
     def test_a_stall_of_a_second_shows_in_p99(self):
-        """One answer in 300 is slow, and those that were due behind it waited as well."""
-        stall = Once(b"SHOW", 100, lambda _, answer: time.sleep(1) or answer)
+        """One answer in 150 is slow, and those that were due behind it waited as well."""
+        stall = Once(b"SHOW", 20, lambda _, answer: time.sleep(1) or answer)
         with FakeServer(Texts(stall)) as server:
-            status, result = bench_json("--rate", 100, "--duration", "3s", "-c", 1, "--keys", 5,
+            status, result = bench_json("--rate", 50, "--duration", "3s", "-c", 1, "--keys", 5,
                                         port=server.port)
         self.assertIn(status, (support.OK, support.BOTTLENECK))
         self.assertGreaterEqual(result["latency_us"]["p99"], 0.9e6)
@@ -355,10 +355,12 @@ class OpenLoop(unittest.TestCase):
         self.assertEqual(failures(result), {"not sent": result["sending"]["unsent"]})
 
     def test_a_slow_server_is_not_blamed_on_the_tester(self):
+        """Only the first request of each connection can be late by the tester's fault, on a machine
+        that is busy: so many are sent that these are below 1%."""
         slow = Texts(lambda action, _, answer:
-                     time.sleep(0.02) or answer if action == b"SHOW" else answer)
+                     time.sleep(0.002) or answer if action == b"SHOW" else answer)
         with FakeServer(slow) as server:
-            status, result = bench_json("--rate", 1000, "--duration", "1s", "-c", 2, "--keys", 2,
+            status, result = bench_json("--rate", 3000, "--duration", "1s", "-c", 2, "--keys", 2,
                                         port=server.port)
         self.assertEqual((status, set(failures(result))), (support.ERRORS, {"not sent"}))
         self.assertGreater(result["sending"]["unsent"], 700)
@@ -483,4 +485,4 @@ class Compare(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    unittest.main(testRunner=support.SideBySide())
