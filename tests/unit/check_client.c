@@ -464,36 +464,6 @@ START_TEST(test_unasked_behind)
 }
 END_TEST
 
-/* The same behind the last of several answers: the request that waits is not sent. */
-START_TEST(test_unasked_in_pipeline)
-{
-    static const step steps[] = {{STEP_ACCEPT, 0},
-                                 {STEP_READ, "SHOW /1\n"},
-                                 {STEP_WRITE, "200 /1 OK\n1\n"},
-                                 {STEP_READ, "SHOW /2\n"},
-                                 {STEP_WRITE, "200 /2 OK\n2\n"},
-                                 {STEP_READ, "SHOW /3\nSHOW /4\n"},
-                                 {STEP_WRITE, "200 /3 OK\n3\n200 /4 OK\n4\n200 /5 OK\nevil\n"},
-                                 {STEP_AWAIT_CLOSE, 0},
-                                 {STEP_END, 0}};
-    peer p;
-    sttp_client *client;
-
-    peer_start(&p, steps);
-    client = make_for(&p);
-    assert_shows(client, "/1", "1");
-    assert_shows(client, "/2", "2");
-    send_one(client, STTP_ACTION_SHOW, "/3");
-    send_one(client, STTP_ACTION_SHOW, "/4");
-    assert_receives(client, STTP_OK, STTP_OK);
-    send_one(client, STTP_ACTION_UPDATE, "/5");
-    assert_receives(client, STTP_OK, STTP_OK);
-    assert_receives(client, STTP_ERR_UNASKED_ANSWER, STTP_ERR_UNASKED_ANSWER);
-    peer_finish(&p);
-    sttp_client_destroy(client);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("client");
@@ -516,6 +486,5 @@ int main(void)
     tcase_add_test(answers, test_long_answer);
     tcase_add_test(answers, test_unasked_before);
     tcase_add_test(answers, test_unasked_behind);
-    tcase_add_test(answers, test_unasked_in_pipeline);
     return run_suite(suite);
 }

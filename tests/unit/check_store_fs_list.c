@@ -3,16 +3,6 @@
 
 #include "store_support.h"
 
-static void setup(void)
-{
-    make_root();
-}
-
-static void open_mode(int mode)
-{
-    fixture.store = open_store(mode, NULL);
-}
-
 static sttp_slice slice(const char *text)
 {
     return (sttp_slice){text, strlen(text)};
@@ -299,7 +289,7 @@ int main(void)
     Suite *suite = suite_create("store_fs_list");
     TCase *modes = tcase_create("listings");
     tcase_set_timeout(modes, 60);
-    tcase_add_checked_fixture(modes, setup, remove_root);
+    tcase_add_checked_fixture(modes, make_root, remove_root);
     tcase_add_loop_test(modes, order, 0, MODES);
     tcase_add_loop_test(modes, filters, 0, MODES);
     tcase_add_loop_test(modes, pages, 0, MODES);

@@ -5,16 +5,6 @@
 
 #include "store_support.h"
 
-static void setup(void)
-{
-    make_root();
-}
-
-static void open_mode(int mode)
-{
-    fixture.store = open_store(mode, NULL);
-}
-
 enum { CREATORS = 16 };
 
 struct creator {
@@ -494,7 +484,7 @@ int main(void)
     Suite *suite = suite_create("store_fs_races");
     TCase *tests = tcase_create("races");
     tcase_set_timeout(tests, 60);
-    tcase_add_checked_fixture(tests, setup, remove_root);
+    tcase_add_checked_fixture(tests, make_root, remove_root);
     tcase_add_loop_test(tests, same_missing_directory, 0, MODES);
     tcase_add_loop_test(tests, vanishing_directory, 0, MODES);
     tcase_add_loop_test(tests, same_file, 0, MODES);

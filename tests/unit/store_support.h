@@ -50,6 +50,11 @@ static inline store *open_store(int mode, const struct store_fs_settings *given)
     return opened;
 }
 
+static inline void open_mode(int mode)
+{
+    fixture.store = open_store(mode, NULL);
+}
+
 /* Whether a SHOW can need no thread here: there are file systems that do not tell what is in
  * memory. On any other one the store has to do it. */
 static inline bool can_show_at_once(void)
