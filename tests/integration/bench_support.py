@@ -133,7 +133,7 @@ class SideBySide:
 
     def run(self, suite):
         whole = unittest.TestResult()
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(4) as pool:
             for result in pool.map(self._run_one, self._tests(suite)):
                 whole.testsRun += result.testsRun
                 whole.failures += result.failures
