@@ -40,9 +40,12 @@ static inline struct sttp__answer *give_or_keep(const struct sttp__entry *entry,
     return answer;
 }
 
-static void note_use(sttp_cache *cache, struct sttp__shard *shard, uint64_t hash,
-                     sttp_action action, sttp_slice path)
+/* Not inlined: what it needs would take the registers of all hits. */
+__attribute__((noinline)) static void note_use(sttp_cache *cache, sttp_action action,
+                                               sttp_slice path)
 {
+    uint64_t hash = sttp__cache_hash(cache, action, path);
+    struct sttp__shard *shard = sttp__shard_of(cache, hash);
     sttp__lock_to_change(cache, shard);
     uint32_t index = sttp__shard_find(shard, hash, action, path);
     if (is_answer(shard, index))
@@ -72,7 +75,7 @@ bool sttp_cache_get(sttp_cache *cache, sttp_action action, sttp_slice path, sttp
         sttp__answer_release(cache, kept);
     }
     if (is_due)
-        note_use(cache, shard, hash, action, path);
+        note_use(cache, action, path);
     return is_hit;
 }
 

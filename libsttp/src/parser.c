@@ -247,9 +247,14 @@ static inline size_t read_plain_request(sttp_slice data, sttp_request *request)
 
     if (data.size < STTP__WORD_SIZE)
         return 0;
-    start = data.data[4] == ' ' ? 5 : 7;
+    if (data.data[4] == ' ')
+        start = 5;
+    else if (data.data[6] == ' ')
+        start = 7;
+    else
+        return 0;
     request->action = read_action((sttp_slice){data.data, start - 1});
-    if (data.data[start - 1] != ' ' || !takes_no_contents(request->action))
+    if (!takes_no_contents(request->action))
         return 0;
     size = sttp__plain_path_size((sttp_slice){data.data + start, data.size - start});
     end = size > 0 ? line_end_size(data, start + size) : 0;
