@@ -85,25 +85,20 @@ static store_result write_successor(struct store_fs *fs, int directory, const ch
     return result;
 }
 
-static int replace(struct store_fs *fs, const struct fs_step *step)
-{
-    (void)fs;
-    return renameat(step->directory, step->from, step->directory, fs_step_name(step));
-}
-
 /* Makes the new text visible. */
 static store_result show_successor(struct store_fs *fs, int directory, const char *successor,
                                    const struct fs_path *path, store_operation *operation)
 {
-    struct fs_step step = {.operation = operation,
-                           .path = path,
-                           .replaces = true,
-                           .directory = directory,
-                           .from = successor,
-                           .make = replace};
-    store_result result = fs_step_take(fs, &step);
-    if (step.error != 0)
+    struct fs_step step = {.operation = operation, .path = path, .replaces = true};
+    store_result result = STORE_DONE;
+    fs_step_begin(fs, &step);
+    if (renameat(directory, successor, directory, path->text + fs_path_name(path)) == -1) {
+        result = fs_step_result(errno);
         fs_remove_file(directory, successor);
+    } else {
+        result = fs_sync_visible(fs, directory);
+    }
+    fs_step_end(fs, &step, result);
     return result;
 }
 
@@ -149,29 +144,20 @@ store_result fs_update(struct store_fs *fs, store_operation *operation)
     return result;
 }
 
-static int remove_file(struct store_fs *fs, const struct fs_step *step)
-{
-    (void)fs;
-    return unlinkat(step->directory, fs_step_name(step), 0);
-}
-
-static int remove_directory(struct store_fs *fs, const struct fs_step *step)
-{
-    (void)fs;
-    return unlinkat(step->directory, fs_step_name(step), AT_REMOVEDIR);
-}
-
 static store_result remove_target(struct store_fs *fs, int directory, const struct fs_path *path,
-                                  bool is_directory, store_operation *operation)
+                                  int flags, store_operation *operation)
 {
-    struct fs_step step = {.operation = operation,
-                           .path = path,
-                           .directory = directory,
-                           .make = is_directory ? remove_directory : remove_file};
-    store_result result = fs_step_take(fs, &step);
-    if (step.error == ENOTEMPTY || step.error == EEXIST)
-        return STORE_NOT_EMPTY;
-    return fs_is_absent(step.error) ? STORE_NOT_FOUND : result;
+    struct fs_step step = {.operation = operation, .path = path};
+    store_result result = STORE_DONE;
+    fs_step_begin(fs, &step);
+    if (unlinkat(directory, path->text + fs_path_name(path), flags) == 0)
+        result = fs_sync_visible(fs, directory);
+    else if (errno == ENOTEMPTY || errno == EEXIST)
+        result = STORE_NOT_EMPTY;
+    else
+        result = fs_is_absent(errno) ? STORE_NOT_FOUND : fs_step_result(errno);
+    fs_step_end(fs, &step, result);
+    return result;
 }
 
 static store_result delete_in(struct store_fs *fs, int directory, const struct fs_path *path,
@@ -185,7 +171,7 @@ static store_result delete_in(struct store_fs *fs, int directory, const struct f
     bool is_directory = final_slash && result == STORE_IS_DIRECTORY;
     if (result != STORE_DONE && !is_directory)
         return result;
-    return remove_target(fs, directory, path, is_directory, operation);
+    return remove_target(fs, directory, path, is_directory ? AT_REMOVEDIR : 0, operation);
 }
 
 store_result fs_delete(struct store_fs *fs, store_operation *operation)

@@ -67,43 +67,44 @@ static store_result check_free(struct creation *creation)
 }
 
 /* Renames without replacing. -1 with ENOSYS where the file system cannot. */
-static int rename_exclusively(struct store_fs *fs, const struct fs_step *step)
+static int rename_exclusively(struct creation *creation, const char *from, const char *to)
 {
-    if (!atomic_load(&fs->plain_rename)) {
-        if (renameat2(step->directory, step->from, step->directory, fs_step_name(step),
-                      RENAME_NOREPLACE) == 0)
+    if (!atomic_load(&creation->fs->plain_rename)) {
+        if (renameat2(creation->base, from, creation->base, to, RENAME_NOREPLACE) == 0)
             return 0;
         if (errno != EINVAL && errno != ENOSYS)
             return -1;
-        atomic_store(&fs->plain_rename, true);
+        atomic_store(&creation->fs->plain_rename, true);
     }
     errno = ENOSYS;
     return -1;
 }
 
 /* Makes the file visible. -1 and EEXIST where something has the name. */
-static int publish_file(struct store_fs *fs, const struct fs_step *step)
+static int publish_file(struct creation *creation, const char *reserved)
 {
-    int done = rename_exclusively(fs, step);
+    int done = rename_exclusively(creation, reserved, creation->rest);
     if (done == 0 || errno != ENOSYS)
         return done;
-    if (linkat(step->directory, step->from, step->directory, fs_step_name(step), 0) == -1)
+    if (linkat(creation->base, reserved, creation->base, creation->rest, 0) == -1)
         return -1;
-    fs_remove_file(step->directory, step->from);
+    fs_remove_file(creation->base, reserved);
     return 0;
 }
 
 static store_result show_file(struct creation *creation, const char *reserved)
 {
-    struct fs_step step = {.operation = creation->operation,
-                           .path = &creation->path,
-                           .directory = creation->base,
-                           .from = reserved,
-                           .make = publish_file};
-    store_result result = fs_step_take(creation->fs, &step);
-    creation->again = step.error == EEXIST;
-    if (step.error != 0)
+    struct fs_step step = {.operation = creation->operation, .path = &creation->path};
+    store_result result = STORE_DONE;
+    fs_step_begin(creation->fs, &step);
+    if (publish_file(creation, reserved) == -1) {
+        creation->again = errno == EEXIST;
+        result = fs_step_result(errno);
         fs_remove_file(creation->base, reserved);
+    } else {
+        result = fs_sync_visible(creation->fs, creation->base);
+    }
+    fs_step_end(creation->fs, &step, result);
     return result;
 }
 
@@ -180,12 +181,12 @@ static store_result build_tree(struct creation *creation, const char *reserved)
 
 /* Makes the tree visible. A rename of a directory replaces at most an empty directory, which is as
  * good as none. */
-static int publish_tree(struct store_fs *fs, const struct fs_step *step)
+static int publish_tree(struct creation *creation, const char *reserved, const char *top)
 {
-    int done = rename_exclusively(fs, step);
+    int done = rename_exclusively(creation, reserved, top);
     if (done == 0 || errno != ENOSYS)
         return done;
-    return renameat(step->directory, step->from, step->directory, fs_step_name(step));
+    return renameat(creation->base, reserved, creation->base, top);
 }
 
 static store_result show_tree(struct creation *creation, const char *reserved)
@@ -193,14 +194,16 @@ static store_result show_tree(struct creation *creation, const char *reserved)
     size_t size = (size_t)(strchrnul(creation->rest, '/') - creation->path.text);
     struct fs_path top = {.size = size};
     memcpy(top.text, creation->path.text, size);
-    struct fs_step step = {.operation = creation->operation,
-                           .path = &top,
-                           .directories = true,
-                           .directory = creation->base,
-                           .from = reserved,
-                           .make = publish_tree};
-    store_result result = fs_step_take(creation->fs, &step);
-    creation->again = step.error == EEXIST || step.error == ENOTEMPTY || step.error == ENOTDIR;
+    struct fs_step step = {.operation = creation->operation, .path = &top, .directories = true};
+    store_result result = STORE_DONE;
+    fs_step_begin(creation->fs, &step);
+    if (publish_tree(creation, reserved, top.text + fs_path_name(&top)) == -1) {
+        creation->again = errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR;
+        result = fs_step_result(errno);
+    } else {
+        result = fs_sync_visible(creation->fs, creation->base);
+    }
+    fs_step_end(creation->fs, &step, result);
     return result;
 }
 

@@ -8,15 +8,11 @@
  * them all, and they are under way together. Nobody waits longer than for the rest of those that
  * were under way and for one more.
  *
- * The member that syncs for the others, their leader, also makes their changes in the directory,
- * right before the sync: the kernel lets only one thread at a time change a directory, and many
- * that try would wait for each other, and be woken, one by one. So what waits is not visible yet.
- *
  * The kernel tells of a write that failed through each descriptor that was open at that time, and
- * through a later one only if nobody was told before. The leader may have opened the directory too
- * late: on a file system without a journal its sync then succeeds although the names of others are
- * lost. So each asks through its own descriptor, too. A sync that fails has failed for all whom it
- * covers: what it lost may have been theirs. */
+ * through a later one only if nobody was told before. The member that syncs for the others, their
+ * leader, may have opened the directory too late: on a file system without a journal its sync then
+ * succeeds although the names of others are lost. So each asks through its own descriptor, too. A
+ * sync that fails has failed for all whom it covers: what it lost may have been theirs. */
 #include "sttpd/store_fs_private.h"
 
 #include <errno.h>
@@ -86,28 +82,13 @@ static struct fs_member *next_leader(struct fs_shared *directory)
     return leader;
 }
 
-/* Makes the steps of all whom a leader covers, and syncs them; 0 or an errno. To sync has no use
- * where it made nothing. */
-static int sync_covered(struct store_fs *fs, const struct fs_member *leader, int fd)
-{
-    bool needed = false;
-    for (const struct fs_member *member = leader; member != NULL;
-         member = member == leader ? leader->covered : member->next) {
-        if (member->step != NULL)
-            fs_step_make(fs, member->step);
-        needed = needed || member->step == NULL || member->step->error == 0;
-    }
-    return !needed || fsync(fd) == 0 ? 0 : errno;
-}
-
 /* Syncs for all who wait; 0 or an errno. Each of them is gone as soon as it is woken. */
-static int lead(struct store_fs *fs, struct fs_shared *directory, struct fs_member *self, int fd)
+static int lead(struct fs_group *group, struct fs_shared *directory, struct fs_member *self, int fd)
 {
-    struct fs_group *group = &fs->group;
     pthread_mutex_lock(&group->lock);
     cover_waiting(directory, self);
     pthread_mutex_unlock(&group->lock);
-    int error = sync_covered(fs, self, fd);
+    int error = fsync(fd) == 0 ? 0 : errno;
     pthread_mutex_lock(&group->lock);
     directory->covered -= self->count;
     struct fs_member *leader = next_leader(directory);
@@ -150,28 +131,20 @@ static struct fs_shared *join(struct fs_group *group, const struct fs_shared *wa
     return directory;
 }
 
-/* The same for itself alone. */
-static int sync_alone(struct store_fs *fs, int fd, struct fs_step *step)
-{
-    if (step != NULL)
-        fs_step_make(fs, step);
-    return fsync(fd);
-}
-
-int fs_group_sync(struct store_fs *fs, int fd, struct fs_step *step)
+int fs_group_sync(struct fs_group *group, int fd)
 {
     struct fs_shared wanted;
-    struct fs_member self = {.step = step};
+    struct fs_member self = {0};
     if (!identify(fd, &wanted))
-        return sync_alone(fs, fd, step);
+        return fsync(fd);
     sem_init(&self.wake, 0, 0);
-    struct fs_shared *directory = join(&fs->group, &wanted, &self);
+    struct fs_shared *directory = join(group, &wanted, &self);
     while (directory != NULL && sem_wait(&self.wake) == -1)
         ;
-    int error = self.leads ? lead(fs, directory, &self, fd) : self.error;
+    int error = self.leads ? lead(group, directory, &self, fd) : self.error;
     sem_destroy(&self.wake);
     if (directory == NULL)
-        return sync_alone(fs, fd, step);
+        return fsync(fd);
     if (error == 0)
         return self.leads ? 0 : own_verdict(fd);
     errno = error;

@@ -157,9 +157,8 @@ int fs_sync(struct store_fs *fs, int fd);
 /* The same for a directory in which others may change something, too. */
 int fs_sync_shared(struct store_fs *fs, int directory);
 
-/* Makes a step visible in its directory, and syncs that. -1 and errno where the sync failed;
- * whether the step did, it knows itself. */
-int fs_sync_step(struct store_fs *fs, struct fs_step *step);
+/* Syncs a directory after a change in it became visible. */
+store_result fs_sync_visible(struct store_fs *fs, int directory);
 
 /* What whoever needs a directory does last: syncs all those above it if it, or one of them, may not
  * be on disk. */
@@ -189,17 +188,16 @@ struct fs_shared {
 /* One that waits for the sync of a directory; on its thread's stack. */
 struct fs_member {
     struct fs_member *next;
-    sem_t wake;           /* it is synced, or it is to lead */
-    struct fs_step *step; /* to be made before the sync; NULL: none */
-    int error;            /* of the sync that covered it */
-    bool leads;           /* it syncs, for itself and for these: */
+    sem_t wake; /* it is synced, or it is to lead */
+    int error;  /* of the sync that covered it */
+    bool leads; /* it syncs, for itself and for these: */
     struct fs_member *covered;
     unsigned count; /* of them, and itself */
 };
 
-/* Makes a step in a directory (NULL: none) and syncs that, both together with others that wait for
- * the same directory. -1 and errno where the sync failed. */
-int fs_group_sync(struct store_fs *fs, int fd, struct fs_step *step);
+/* Syncs a directory by a sync that begins later than this, and that others who wait for the same
+ * directory share. -1 and errno on failure. */
+int fs_group_sync(struct fs_group *group, int fd);
 
 /* ---- store_fs_directory.c: reading directories ---- */
 
@@ -218,31 +216,18 @@ bool fs_entry_type(DIR *stream, const struct dirent *entry, mode_t *type);
 
 /* ---- store_fs_step.c: what others change meanwhile ---- */
 
-/* A change that becomes visible and is not yet synced. Lives on the stack of its thread, but may be
- * made by another one. */
+/* A change that becomes visible and is not yet synced. Lives on the stack of its thread. */
 struct fs_step {
     struct fs_step *next;
     store_operation *operation;
     const struct fs_path *path; /* whose entry in its directory changes */
     bool directories;           /* new ones become visible, of which this is the topmost */
     bool replaces;              /* the name is there before and after */
-    int directory;
-    const char *from; /* the reserved name in it that becomes the visible one; NULL: none */
-    int (*make)(struct store_fs *fs, const struct fs_step *step); /* -1 and errno on failure */
-    int error;                                                    /* of that */
 };
 
-/* Around a step and its sync, and what came of them. */
+/* Around the visible step of a change and its sync, and what came of them. */
 void fs_step_begin(struct store_fs *fs, struct fs_step *step);
 void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result);
-
-/* The name of its entry. */
-const char *fs_step_name(const struct fs_step *step);
-
-void fs_step_make(struct store_fs *fs, struct fs_step *step);
-
-/* Makes a step and syncs its directory. Where it could not be made its `error` is not 0. */
-store_result fs_step_take(struct store_fs *fs, struct fs_step *step);
 
 /* Whether the directory, or one above it, is new and not yet synced. */
 bool fs_is_in_making(struct store_fs *fs, const struct fs_path *directory);

@@ -6,7 +6,6 @@
  * who reads the directory at that moment still gets the name is left open by POSIX, and tmpfs and
  * btrfs do lose it or give it twice: a file that was there all the time. So listings tell which
  * directory they read, and look again at the names that were replaced in it meanwhile. */
-#include <errno.h>
 #include <string.h>
 
 #include "sttpd/store_fs_private.h"
@@ -76,28 +75,6 @@ void fs_step_end(struct store_fs *fs, struct fs_step *step, store_result result)
     pthread_mutex_unlock(&fs->steps_lock);
     if (step->operation->end != NULL)
         step->operation->end(step->operation);
-}
-
-const char *fs_step_name(const struct fs_step *step)
-{
-    return step->path->text + fs_path_name(step->path);
-}
-
-void fs_step_make(struct store_fs *fs, struct fs_step *step)
-{
-    step->error = step->make(fs, step) == 0 ? 0 : errno;
-}
-
-store_result fs_step_take(struct store_fs *fs, struct fs_step *step)
-{
-    fs_step_begin(fs, step);
-    store_result result = fs_sync_step(fs, step) == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
-    if (step->error != 0) {
-        errno = step->error;
-        result = fs_step_result(errno);
-    }
-    fs_step_end(fs, step, result);
-    return result;
 }
 
 static bool any_step(struct store_fs *fs, const struct fs_path *directory,

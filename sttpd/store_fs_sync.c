@@ -35,16 +35,13 @@ int fs_sync(struct store_fs *fs, int fd)
 int fs_sync_shared(struct store_fs *fs, int directory)
 {
     if (fs->durability == STORE_DURABILITY_ALWAYS)
-        return fs_group_sync(fs, directory, NULL);
+        return fs_group_sync(&fs->group, directory);
     return fs_sync(fs, directory);
 }
 
-int fs_sync_step(struct store_fs *fs, struct fs_step *step)
+store_result fs_sync_visible(struct store_fs *fs, int directory)
 {
-    if (fs->durability == STORE_DURABILITY_ALWAYS)
-        return fs_group_sync(fs, step->directory, step);
-    fs_step_make(fs, step);
-    return fs_sync(fs, step->directory);
+    return fs_sync_shared(fs, directory) == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
 }
 
 store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
@@ -61,8 +58,7 @@ store_result fs_sync_above(struct store_fs *fs, const struct fs_path *directory)
         above.size = name == 0 ? 0 : name - 1;
         above.text[above.size] = '\0';
         int fd = fs_open(&fs->root, fs->root.fd, above.text, O_RDONLY | O_DIRECTORY);
-        if (fd == -1 || fs_sync_shared(fs, fd) == -1)
-            result = STORE_OUTCOME_UNKNOWN;
+        result = fd == -1 ? STORE_OUTCOME_UNKNOWN : fs_sync_visible(fs, fd);
         fs_close(fd);
     }
     return result;

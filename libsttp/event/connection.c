@@ -1,9 +1,12 @@
-/* One connection. Everything that happens to it ends in sttp__connection_run:
+/* One connection. Everything that happens to it ends in a run:
  *
  *     receive ── one read, if there is room for what it may bring
  *     process ── whole lines become requests, as long as the answers have room
  *     flush   ── one write for all answers that are ready
  *     settle  ── what to wait for next: computed from the state, never toggled
+ *
+ * Runs of some connections whose sockets are ready together are ended together: the peers, who may
+ * be one program, are woken once, where each write alone would wake them again.
  *
  * A handler that answers at once comes back here only by way of its reply, which puts the answer
  * into the output and no more, so nothing recurses.
@@ -25,8 +28,6 @@ enum {
     SPARE_INPUT = 64,    /* bytes */
     TAKEN_IN_TIME = 4096 /* bytes that a peer has to take within the send timeout */
 };
-
-static void on_event(evutil_socket_t fd, short what, void *argument);
 
 static int socket_of(const struct sttp__connection *connection)
 {
@@ -131,7 +132,7 @@ static void note_no_bytes(struct sttp__connection *connection, int error)
         sttp__connection_fail(connection, STTP_CLOSE_RESET, error);
 }
 
-static void receive(struct sttp__connection *connection)
+static inline void receive(struct sttp__connection *connection)
 {
     size_t size = sttp__unparsed(connection);
     struct sttp__chunk *input = make_room(connection, size);
@@ -170,7 +171,7 @@ static bool has_taken(struct sttp__connection *connection)
 }
 
 /* The socket takes no more for now. */
-static void note_full(struct sttp__connection *connection, int sent)
+__attribute__((noinline)) static void note_full(struct sttp__connection *connection, int sent)
 {
     if (connection->timeout != STTP__TIMEOUT_SEND) {
         connection->untaken = sttp__connection_untaken(connection);
@@ -207,8 +208,9 @@ static void start_lingering(struct sttp__connection *connection)
     connection->linger_since = connection->worker->now;
 }
 
-/* Reads and drops; closes when the peer does or when it has been given enough time. */
-static void linger(struct sttp__connection *connection)
+/* Reads and drops; closes when the peer does or when it has been given enough time. Not inlined: no
+ * other run needs so large a stack. */
+__attribute__((noinline)) static void linger(struct sttp__connection *connection)
 {
     char dropped[STTP__CHUNK_CAPACITY];
     for (int i = 0; i < LINGER_READS_PER_RUN; i++) {
@@ -243,7 +245,7 @@ static void listen_for(struct sttp__connection *connection, short wanted, bool e
     if (wanted == 0)
         return;
     event_assign(event, connection->worker->base, socket_of(connection), wanted | EV_PERSIST,
-                 on_event, connection);
+                 sttp__connection_run, connection);
     if (event_add(event, NULL) == 0)
         return;
     connection->interest = 0;
@@ -296,7 +298,7 @@ static bool is_over(struct sttp__connection *connection)
 }
 
 /* After a part of an answer an end of file could pass for the end of that answer. */
-static void close_failed(struct sttp__connection *connection)
+__attribute__((noinline)) static void close_failed(struct sttp__connection *connection)
 {
     if (connection->output.size > 0)
         sttp__connection_reset(connection, connection->reason);
@@ -304,28 +306,27 @@ static void close_failed(struct sttp__connection *connection)
         sttp__connection_close(connection, connection->reason);
 }
 
-static void settle(struct sttp__connection *connection, bool surplus_bytes)
+static void settle(struct sttp__connection *connection)
 {
-    bool held = surplus_bytes && !sttp__takes_requests(connection);
-    bool over = is_over(connection);
+    bool held = connection->surplus && !sttp__takes_requests(connection);
     bool wants = wants_bytes(connection);
-    if (!over)
+    if (!is_over(connection))
         listen_for(connection, wanted_interest(connection, wants), held);
     if (connection->failed) {
         close_failed(connection);
         return;
     }
-    shrink_input(connection);
     sttp__unsent_count(connection);
     if (sttp__takes_requests(connection) || (connection->stopping && wants))
         sttp__worker_schedule(connection);
     watch_time(connection, wants);
 }
 
-void sttp__connection_run(struct sttp__connection *connection, bool readable)
+/* The first half of a run. */
+static inline void begin_run(struct sttp__connection *connection, bool readable)
 {
     bool wanted = wants_bytes(connection);
-    bool surplus_bytes = readable && !wanted && connection->state != STTP__LINGERING;
+    connection->surplus = readable && !wanted && connection->state != STTP__LINGERING;
     connection->busy = true;
     if (connection->state == STTP__LINGERING && readable) {
         sttp__worker_tick(connection->worker);
@@ -336,21 +337,40 @@ void sttp__connection_run(struct sttp__connection *connection, bool readable)
         /* Behind that: what was received was sent before this time. */
         sttp__worker_tick(connection->worker);
         sttp__process(connection);
-        flush(connection);
+        /* Before the next one's run begins, which takes the same chunk then. */
+        shrink_input(connection);
     }
-    connection->busy = false;
-    settle(connection, surplus_bytes);
 }
 
-static void on_event(evutil_socket_t fd, short what, void *argument)
+/* The second half; the connection may be gone then. */
+static void end_run(struct sttp__connection *connection)
+{
+    if (connection->state != STTP__LINGERING)
+        flush(connection);
+    connection->busy = false;
+    settle(connection);
+}
+
+void sttp__end_runs(struct sttp__worker *worker)
+{
+    for (unsigned i = 0; i < worker->begun_count; i++)
+        end_run(worker->begun[i]);
+    worker->begun_count = 0;
+    sttp__unsent_trim(worker);
+}
+
+void sttp__connection_run(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__connection *connection = argument;
     struct sttp__worker *worker = connection->worker;
     (void)fd;
     if (what & EV_WRITE)
         connection->socket_full = false;
-    sttp__connection_run(connection, what & EV_READ);
-    sttp__unsent_trim(worker);
+    worker->begun[worker->begun_count++] = connection;
+    begin_run(connection, what & EV_READ);
+    if (worker->begun_count == STTP__MOST_BEGUN ||
+        event_base_get_num_events(worker->base, EVENT_BASE_COUNT_ACTIVE) == 0)
+        sttp__end_runs(worker);
 }
 
 /* ---- life ---- */
@@ -372,7 +392,8 @@ sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
                                             .interest = EV_READ,
                                             .timeout = STTP__TIMEOUT_IDLE};
     connection->end = &connection->first;
-    event_assign(&connection->event, worker->base, fd, EV_READ | EV_PERSIST, on_event, connection);
+    event_assign(&connection->event, worker->base, fd, EV_READ | EV_PERSIST, sttp__connection_run,
+                 connection);
     if (event_add(&connection->event, NULL) != 0) {
         sttp__release(&server->allocator, connection);
         return STTP_ERR_MEMORY;
@@ -452,7 +473,8 @@ void sttp__connection_expire(struct sttp__connection *connection)
         break;
     case STTP__TIMEOUT_REQUEST:
         sttp__expire_request(connection);
-        sttp__connection_run(connection, false);
+        sttp__connection_run(-1, 0, connection);
+        sttp__end_runs(connection->worker);
         break;
     case STTP__TIMEOUT_SEND:
         sttp__connection_spare_or_reset(connection, STTP_CLOSE_SEND_TIMEOUT);

@@ -119,7 +119,8 @@ struct sttp__connection {
     enum sttp__timeout timeout;
     sttp_close_reason reason; /* why its input has ended */
     short interest;           /* the event is registered for this */
-    bool busy;                /* within sttp__connection_run: answers are sent at its end */
+    bool busy;                /* within a run: answers are sent at its end */
+    bool surplus;             /* bytes have come in it that are not wanted */
     bool runnable;            /* in the worker's list of those that have work */
     bool hungry;              /* the input holds no whole line: more bytes are needed */
     bool barrier;             /* later requests wait until all that are under way are answered */
@@ -139,9 +140,14 @@ TAILQ_HEAD(sttp__connections, sttp__connection);
 sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
                                   const struct sttp__address *peer, bool counted);
 
-/* Does what there is to do: reads if it may, parses, sends; may close the connection. Never called
- * from within itself. */
-void sttp__connection_run(struct sttp__connection *connection, bool readable);
+/* The callback of its event; elsewhere called with -1 and 0. Does what there is to do: reads if it
+ * may, parses, and sends, or leaves that to sttp__end_runs, which who calls it calls behind it.
+ * Never called from within itself. */
+void sttp__connection_run(evutil_socket_t fd, short what, void *connection);
+
+/* Ends the runs that have begun: what they have made is sent, what to wait for next is set, and
+ * connections may be closed. Called before anything else than a run happens to connections. */
+void sttp__end_runs(struct sttp__worker *worker);
 
 /* Marks a connection as broken: its run closes it at the end. */
 void sttp__connection_fail(struct sttp__connection *connection, sttp_close_reason reason,
@@ -239,6 +245,9 @@ void sttp__room_message(struct sttp__worker *worker, struct sttp__message *messa
 
 /* ---- workers: worker.c ---- */
 
+/* Connections that wait for each other's answers to be sent, at most. */
+enum { STTP__MOST_BEGUN = 8 };
+
 struct sttp__worker {
     sttp_server *server;
     struct event_base *base;
@@ -254,6 +263,8 @@ struct sttp__worker {
     unsigned runnable_count;
     bool collecting; /* the runnable connections run at the end of this event */
     unsigned connections;
+    struct sttp__connection *begun[STTP__MOST_BEGUN]; /* their runs have not ended */
+    unsigned begun_count;
 
     struct sttp__pool pool;
     struct sttp_reply *free_replies;

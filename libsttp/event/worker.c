@@ -37,15 +37,20 @@ uint64_t sttp_server_now(void)
     return worker_of_thread != NULL ? worker_of_thread->now : sttp__server_now();
 }
 
-void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)
+/* Not inlined: a run almost never does. */
+__attribute__((noinline)) static void set_timer(struct sttp__worker *worker, uint64_t at)
 {
-    if (worker->timer_at != 0 && worker->timer_at <= at)
-        return;
     uint64_t delay = at > worker->now ? at - worker->now : 1;
     struct itimerspec once = {
         .it_value = {.tv_sec = (time_t)(delay / 1000), .tv_nsec = (long)(delay % 1000 * 1000000)}};
     timerfd_settime(worker->timer_fd, 0, &once, NULL);
     worker->timer_at = at;
+}
+
+void sttp__worker_arm(struct sttp__worker *worker, uint64_t at)
+{
+    if (worker->timer_at == 0 || at < worker->timer_at)
+        set_timer(worker, at);
 }
 
 /* Tells the other workers since when the first connection is under a timeout: how good it is to be
@@ -176,8 +181,8 @@ static void run_all(struct sttp__worker *worker)
     for (unsigned left = worker->runnable_count;
          left > 0 && (first = TAILQ_FIRST(&worker->runnable)) != NULL; left--) {
         unschedule(first);
-        sttp__connection_run(first, false);
-        sttp__unsent_trim(worker);
+        sttp__connection_run(-1, 0, first);
+        sttp__end_runs(worker);
     }
     worker->collecting = false;
     if (!TAILQ_EMPTY(&worker->runnable))
@@ -189,6 +194,7 @@ static void on_run(evutil_socket_t fd, short what, void *argument)
     struct sttp__worker *worker = argument;
     (void)fd;
     (void)what;
+    sttp__end_runs(worker);
     sttp__worker_tick(worker);
     run_all(worker);
 }
@@ -259,6 +265,7 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__worker *worker = argument;
     (void)what;
+    sttp__end_runs(worker);
     sttp__worker_tick(worker);
     drain(fd);
     worker->timer_at = 0;
@@ -288,6 +295,7 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__worker *worker = argument;
     (void)what;
+    sttp__end_runs(worker);
     sttp__worker_tick(worker);
     drain(fd); /* before the messages are taken: who comes later wakes again */
     worker->collecting = true;
