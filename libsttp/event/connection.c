@@ -5,8 +5,9 @@
  *     flush   ── one write for all answers that are ready
  *     settle  ── what to wait for next: computed from the state, never toggled
  *
- * Runs of some connections whose sockets are ready together are ended together: the peers, who may
- * be one program, are woken once, where each write alone would wake them again.
+ * The runs of connections whose sockets are ready together begin one after the other, up to
+ * `process`, and then end: their peers, who may be one program, are woken less often so than where
+ * each receive is followed by its write.
  *
  * A handler that answers at once comes back here only by way of its reply, which puts the answer
  * into the output and no more, so nothing recurses.
@@ -33,6 +34,8 @@ static int socket_of(const struct sttp__connection *connection)
 {
     return connection->fd;
 }
+
+static void on_event(evutil_socket_t fd, short what, void *argument);
 
 /* ---- what it may do ---- */
 
@@ -245,7 +248,7 @@ static void listen_for(struct sttp__connection *connection, short wanted, bool e
     if (wanted == 0)
         return;
     event_assign(event, connection->worker->base, socket_of(connection), wanted | EV_PERSIST,
-                 sttp__connection_run, connection);
+                 on_event, connection);
     if (event_add(event, NULL) == 0)
         return;
     connection->interest = 0;
@@ -345,21 +348,22 @@ static inline void begin_run(struct sttp__connection *connection, bool readable)
 /* The second half; the connection may be gone then. */
 static void end_run(struct sttp__connection *connection)
 {
-    if (connection->state != STTP__LINGERING)
-        flush(connection);
+    flush(connection);
     connection->busy = false;
     settle(connection);
 }
 
 void sttp__end_runs(struct sttp__worker *worker)
 {
+    if (worker->begun_count == 0)
+        return;
     for (unsigned i = 0; i < worker->begun_count; i++)
         end_run(worker->begun[i]);
     worker->begun_count = 0;
     sttp__unsent_trim(worker);
 }
 
-void sttp__connection_run(evutil_socket_t fd, short what, void *argument)
+static void on_event(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__connection *connection = argument;
     struct sttp__worker *worker = connection->worker;
@@ -371,6 +375,14 @@ void sttp__connection_run(evutil_socket_t fd, short what, void *argument)
     if (worker->begun_count == STTP__MOST_BEGUN ||
         event_base_get_num_events(worker->base, EVENT_BASE_COUNT_ACTIVE) == 0)
         sttp__end_runs(worker);
+}
+
+void sttp__connection_run(struct sttp__connection *connection)
+{
+    struct sttp__worker *worker = connection->worker;
+    worker->begun[worker->begun_count++] = connection;
+    begin_run(connection, false);
+    sttp__end_runs(worker);
 }
 
 /* ---- life ---- */
@@ -392,8 +404,7 @@ sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
                                             .interest = EV_READ,
                                             .timeout = STTP__TIMEOUT_IDLE};
     connection->end = &connection->first;
-    event_assign(&connection->event, worker->base, fd, EV_READ | EV_PERSIST, sttp__connection_run,
-                 connection);
+    event_assign(&connection->event, worker->base, fd, EV_READ | EV_PERSIST, on_event, connection);
     if (event_add(&connection->event, NULL) != 0) {
         sttp__release(&server->allocator, connection);
         return STTP_ERR_MEMORY;
@@ -473,8 +484,7 @@ void sttp__connection_expire(struct sttp__connection *connection)
         break;
     case STTP__TIMEOUT_REQUEST:
         sttp__expire_request(connection);
-        sttp__connection_run(-1, 0, connection);
-        sttp__end_runs(connection->worker);
+        sttp__connection_run(connection);
         break;
     case STTP__TIMEOUT_SEND:
         sttp__connection_spare_or_reset(connection, STTP_CLOSE_SEND_TIMEOUT);

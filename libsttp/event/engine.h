@@ -140,13 +140,13 @@ TAILQ_HEAD(sttp__connections, sttp__connection);
 sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
                                   const struct sttp__address *peer, bool counted);
 
-/* The callback of its event; elsewhere called with -1 and 0. Does what there is to do: reads if it
- * may, parses, and sends, or leaves that to sttp__end_runs, which who calls it calls behind it.
- * Never called from within itself. */
-void sttp__connection_run(evutil_socket_t fd, short what, void *connection);
+/* Does what there is to do but read: parses, sends; may close the connection. Not while runs have
+ * begun. */
+void sttp__connection_run(struct sttp__connection *connection);
 
 /* Ends the runs that have begun: what they have made is sent, what to wait for next is set, and
- * connections may be closed. Called before anything else than a run happens to connections. */
+ * connections may be closed. Each callback but that of a connection's event calls it first; when
+ * the loop waits, none has begun. */
 void sttp__end_runs(struct sttp__worker *worker);
 
 /* Marks a connection as broken: its run closes it at the end. */

@@ -181,8 +181,7 @@ static void run_all(struct sttp__worker *worker)
     for (unsigned left = worker->runnable_count;
          left > 0 && (first = TAILQ_FIRST(&worker->runnable)) != NULL; left--) {
         unschedule(first);
-        sttp__connection_run(-1, 0, first);
-        sttp__end_runs(worker);
+        sttp__connection_run(first);
     }
     worker->collecting = false;
     if (!TAILQ_EMPTY(&worker->runnable))
@@ -194,6 +193,7 @@ static void on_run(evutil_socket_t fd, short what, void *argument)
     struct sttp__worker *worker = argument;
     (void)fd;
     (void)what;
+    worker->collecting = true;
     sttp__end_runs(worker);
     sttp__worker_tick(worker);
     run_all(worker);
@@ -295,10 +295,10 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__worker *worker = argument;
     (void)what;
+    worker->collecting = true;
     sttp__end_runs(worker);
     sttp__worker_tick(worker);
     drain(fd); /* before the messages are taken: who comes later wakes again */
-    worker->collecting = true;
     take_messages(worker);
     check_stop(worker);
     run_all(worker);

@@ -154,7 +154,7 @@ def check_wake_ups(calls, requests):
     eight of which wait for each other. The last wait is for the request that ends it all."""
     waits = [i for i, call in enumerate(calls) if call.name == "epoll_wait"]
     assert waits[0] == 0 and waits[-1] == len(calls) - 1, [call.name for call in calls[:8]]
-    answered = 0
+    answered, most = 0, 0
     for wait, end in zip(waits, waits[1:]):
         ready = int(calls[wait].result)
         names = [call.name for call in calls[wait + 1:end]]
@@ -162,7 +162,9 @@ def check_wake_ups(calls, requests):
         assert names == [name for count in together
                          for name in ["recvfrom"] * count + ["sendto"] * count], (ready, names)
         answered += ready
+        most = max(most, ready)
     assert answered == requests, (answered, requests)
+    assert most > TOGETHER, most
 
 
 def mark(connection, path):
