@@ -246,7 +246,7 @@ void sttp__room_message(struct sttp__worker *worker, struct sttp__message *messa
 /* ---- workers: worker.c ---- */
 
 /* Connections that wait for each other's answers to be sent, at most. */
-enum { STTP__MOST_BEGUN = 8 };
+enum { STTP__MOST_BEGUN = 16 };
 
 struct sttp__worker {
     sttp_server *server;

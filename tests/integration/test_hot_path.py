@@ -17,7 +17,7 @@ ANSWER = len(f"200 /k/file0000 OK\n{TEXT}\n")
 CACHE = ("--cache-max-files", 2 * KEYS)
 # The memory of all workers comes from one place, which has enough from the start: no calls for it.
 MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.top_pad=8388608"}
-TOGETHER = 8  # connections that are answered together, at most
+TOGETHER = 16  # connections that are answered together, at most
 FEW, MORE = 256, 1792  # requests of the two runs, whose difference counts
 
 # What a SHOW may cost at most.
@@ -151,7 +151,7 @@ def between(calls, first, last):
 
 def check_wake_ups(calls, requests):
     """Each wait is followed by one receive and one send for each connection that is ready, up to
-    eight of which wait for each other. The last wait is for the request that ends it all."""
+    sixteen of which wait for each other. The last wait is for the request that ends it all."""
     waits = [i for i, call in enumerate(calls) if call.name == "epoll_wait"]
     assert waits[0] == 0 and waits[-1] == len(calls) - 1, [call.name for call in calls[:8]]
     answered, most = 0, 0
@@ -180,7 +180,7 @@ def test_one_receive_and_one_send_for_each_ready_connection():
         with Server("-t", 1, *CACHE, program=RELEASE["sttpd"], wrapper=strace,
                     env=MEMORY) as server:
             fill(server)
-            connections = [connect(server.address) for _ in range(12)]
+            connections = [connect(server.address) for _ in range(24)]
             ask_all(connections, KEYS, 1)
             mark(connections[0], b"/first")
             for turn in range(20):
@@ -194,7 +194,7 @@ def test_one_receive_and_one_send_for_each_ready_connection():
                 connection.close()
             server.stop()
         calls = calls_of_worker(trace)
-    check_wake_ups(between(calls, "/first", "/last"), 240)
+    check_wake_ups(between(calls, "/first", "/last"), 480)
 
 
 if __name__ == "__main__":
