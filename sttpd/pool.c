@@ -16,10 +16,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
-/* Operations keep what is large in memory of their own; the rest is a few paths. */
-enum { STACK_SIZE = 256 << 10 };
+enum {
+    NICER = 10,
+    STACK_SIZE = 256 << 10 /* operations keep what is large in memory of their own */
+};
 
 /* Operations in the order they came. */
 struct line {
@@ -233,12 +237,20 @@ static void end_thread(pool *self)
         pthread_join(predecessor, NULL);
 }
 
+/* The workers go before: many changes at a time shall not make those wait who only look. */
+static void step_back(void)
+{
+    id_t thread = (id_t)gettid();
+    setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + NICER);
+}
+
 static void *work(void *argument)
 {
     pool *self = argument;
     store_operation *operation;
     struct idler idler;
     pthread_setname_np(pthread_self(), "store");
+    step_back();
     pthread_cond_init(&idler.wake, &self->monotonic);
     pthread_mutex_lock(&self->lock);
     while ((operation = take(self, &idler)) != NULL) {

@@ -19,6 +19,7 @@
 #include "memory.h"
 
 enum {
+    RUNS_PER_TURN = 8,
     LINGER_IDLE = 5000,    /* milliseconds without a byte from the peer */
     LINGER_STOPPING = 1000 /* the same when the server stops */
 };
@@ -173,13 +174,17 @@ void sttp__worker_schedule(struct sttp__connection *connection)
         arm_run(worker);
 }
 
-/* Runs each once; those that come back to the list wait for the next time. */
-static void run_all(struct sttp__worker *worker)
+/* Runs some, each once. The others wait for the next time, and so do those that come back to the
+ * list: many changes may have become durable together, and the sockets have their turn meanwhile.
+ */
+static void run_some(struct sttp__worker *worker)
 {
     worker->collecting = true;
     struct sttp__connection *first;
-    for (unsigned left = worker->runnable_count;
-         left > 0 && (first = TAILQ_FIRST(&worker->runnable)) != NULL; left--) {
+    unsigned left = worker->runnable_count;
+    if (left > RUNS_PER_TURN)
+        left = RUNS_PER_TURN;
+    for (; left > 0 && (first = TAILQ_FIRST(&worker->runnable)) != NULL; left--) {
         unschedule(first);
         sttp__connection_run(first);
     }
@@ -196,7 +201,7 @@ static void on_run(evutil_socket_t fd, short what, void *argument)
     worker->collecting = true;
     sttp__end_runs(worker);
     sttp__worker_tick(worker);
-    run_all(worker);
+    run_some(worker);
 }
 
 /* ---- stopping ---- */
@@ -301,7 +306,7 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
     drain(fd); /* before the messages are taken: who comes later wakes again */
     take_messages(worker);
     check_stop(worker);
-    run_all(worker);
+    run_some(worker);
     sttp__unsent_trim(worker); /* another worker may have woken this one for it */
     if (worker->taken_in > 0)
         sttp__mailbox_arrived(worker->mailbox, worker->taken_in);

@@ -37,7 +37,7 @@ def figure(what, value, target=None, unit="", least=None):
     elif least is not None:
         verdict, wanted = "pass" if value >= least else "MISS", f">= {least:g}"
     RESULTS.append(verdict)
-    digits = 3 if value < 10 else 0
+    digits = 3 if value < 10 else 2 if value < 100 else 0
     print(f"{what:<60} {value:>9.{digits}f} {unit:<5} {wanted:<8} {verdict}", flush=True)
 
 

@@ -38,15 +38,22 @@ def slow_server(seconds, *args):
         yield server, faults
 
 
-def threads_of(server):
-    """How many threads for storage there are."""
-    count = 0
+def stats_of_threads(server):
+    """What the system tells of each thread for storage: the words behind its name."""
+    stats = []
     tasks = f"/proc/{server.process.pid}/task"
     for task in os.listdir(tasks):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), \
-                open(f"{tasks}/{task}/comm", encoding="ascii") as name:
-            count += name.read() == "store\n"
-    return count
+                open(f"{tasks}/{task}/stat", encoding="ascii") as stat:
+            name, _, words = stat.read().partition(" (")[2].rpartition(") ")
+            if name == "store":
+                stats.append(words.split())
+    return stats
+
+
+def threads_of(server):
+    """How many threads for storage there are."""
+    return len(stats_of_threads(server))
 
 
 def send(stack, server, *requests):
@@ -80,6 +87,16 @@ def test_threads_grow_with_what_waits():
         send(stack, server, *creates(99))
         wait_until(lambda: faults.calls("fsync") == 64, what="64 requests under way")
         assert threads_of(server) == 64
+
+
+def test_threads_are_nicer_than_the_workers():
+    """Those who only look do not wait behind many changes for a processor."""
+    with slow_server(FOR_EVER, "--stop-timeout", "0s") as (server, faults), \
+            contextlib.ExitStack() as stack:
+        send(stack, server, b"CREATE /first x")
+        wait_until(lambda: faults.calls("fsync") == 1, what="the request under way")
+        nice = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+        assert [int(words[16]) for words in stats_of_threads(server)] == [min(nice + 10, 19)]
 
 
 def make_many_threads(server):
