@@ -30,12 +30,12 @@ enum {
     TAKEN_IN_TIME = 4096 /* bytes that a peer has to take within the send timeout */
 };
 
+static void on_event(evutil_socket_t fd, short what, void *argument);
+
 static int socket_of(const struct sttp__connection *connection)
 {
     return connection->fd;
 }
-
-static void on_event(evutil_socket_t fd, short what, void *argument);
 
 /* ---- what it may do ---- */
 
