@@ -372,8 +372,10 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
         connection->socket_full = false;
     worker->begun[worker->begun_count++] = connection;
     begin_run(connection, what & EV_READ);
+    /* Large answers do not gather: they are not counted before the run ends. */
     if (worker->begun_count == STTP__MOST_BEGUN ||
-        event_base_get_num_events(worker->base, EVENT_BASE_COUNT_ACTIVE) == 0)
+        event_base_get_num_events(worker->base, EVENT_BASE_COUNT_ACTIVE) == 0 ||
+        connection->output.size > STTP__CHUNK_CAPACITY)
         sttp__end_runs(worker);
 }
 

@@ -127,6 +127,34 @@ START_TEST(test_unsent_total_of_several_workers)
 }
 END_TEST
 
+/* Also where all of them ask at once: their answers are not gathered before they are counted. */
+START_TEST(test_unsent_total_of_ready_together)
+{
+    enum { COUNT = 16, TOTAL = 2 * BIG, OVER = 3 * BIG };
+    struct fixture *fixture = start(
+        (sttp_server_options){.allocator = &counting, .max_unsent_total = TOTAL, .workers = 1});
+    atomic_store(&most_in_use, 0);
+    int fds[COUNT];
+    int other = client(fixture);
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = slow_client(fixture);
+        round_trip(fds[i]);
+    }
+    send_text(other, "SHOW /block\n");
+    wait_at_least(fixture, &fixture->blocked, 1);
+    for (int i = 0; i < COUNT; i++)
+        ask_for_big(fds[i], 20);
+    unblock(fixture);
+    expect(other, "200 /block OK\ntext\n");
+    wait_reason(fixture, STTP_CLOSE_UNSENT, COUNT / 2);
+    ck_assert_uint_lt(atomic_load(&most_in_use), TOTAL + OVER);
+    close(other);
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    stop(fixture);
+}
+END_TEST
+
 /* A worker that has nothing else to do gives up what another needs. */
 START_TEST(test_workers_share_unsent_total)
 {
@@ -410,6 +438,7 @@ static Suite *hostile_suite(void)
     tcase_add_test(answers, test_trickle_is_reset);
     tcase_add_test(answers, test_unsent_total);
     tcase_add_test(answers, test_unsent_total_of_several_workers);
+    tcase_add_test(answers, test_unsent_total_of_ready_together);
     tcase_add_test(answers, test_workers_share_unsent_total);
     tcase_add_test(answers, test_reader_outlives_stallers);
     tcase_add_test(answers, test_reader_outlives_stallers_elsewhere);
