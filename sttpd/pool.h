@@ -2,6 +2,10 @@
  * operations wait and none is idle, and end after some time without work; no more of them get work
  * than it takes. All signals are blocked in them; their name is "store".
  *
+ * Where it saves work, one thread does several changes together: see pool_join. Few threads do so,
+ * so that many changes come together, and more as soon as some have to wait because storage is slow
+ * for others.
+ *
  * Listings have at most three in four of the threads and of the places, and never all of several:
  * whatever is to be listed, changes and SHOW go on. */
 #ifndef STTPD_POOL_H
@@ -12,13 +16,15 @@
 #include "sttpd/store.h"
 
 typedef struct pool pool;
+struct pool_thread;
 
 struct pool_settings {
     unsigned threads;      /* at most so many; 1 or more */
     unsigned queue;        /* operations that may wait besides those that the threads work on */
     unsigned idle_timeout; /* milliseconds after which a thread without work ends */
-    /* Does the work, in a thread of the pool. */
-    void (*run)(void *context, store_operation *operation);
+    bool joins;            /* CREATEs and UPDATEs are done together */
+    /* Does the work, in a thread of the pool; also of what it takes by pool_join. */
+    void (*run)(void *context, store_operation *operation, struct pool_thread *thread);
     void *context;
 };
 
@@ -35,6 +41,11 @@ void pool_release(pool *pool, const store_operation *operation);
 /* Hands over an operation that has a place; `run` is called with it. False where no thread runs and
  * none can be started: nothing was taken. */
 bool pool_add(pool *pool, store_operation *operation);
+
+/* Another CREATE or UPDATE that waits, to be done together with the one of that kind that `run`
+ * got, in the same thread; NULL where none may be: all threads and those who join them have no more
+ * than `threads` such operations at once. */
+store_operation *pool_join(pool *pool, struct pool_thread *thread);
 
 /* Waits for the operations under way, ends the threads, and returns those that no thread had begun,
  * linked by `next` in their order. Call it once. */

@@ -84,15 +84,28 @@ static store_result perform(struct store_fs *fs, store_operation *operation)
     return STORE_IO;
 }
 
-static void run(void *context, store_operation *operation)
+void fs_complete(struct store_fs *fs, store_operation *operation, store_result result, int error)
 {
-    struct store_fs *fs = context;
     struct path_turn turn = path_queue_turn(fs->paths, operation);
-    store_result result = perform(fs, operation);
-    int error = errno;
     pool_release(fs->pool, operation);
     complete(operation, result, error);
     dispatch(fs, path_queue_leave(fs->paths, turn));
+}
+
+void fs_run_alone(struct store_fs *fs, store_operation *operation)
+{
+    store_result result = perform(fs, operation);
+    fs_complete(fs, operation, result, errno);
+}
+
+static void run(void *context, store_operation *operation, struct pool_thread *thread)
+{
+    struct store_fs *fs = context;
+    bool joins = operation->action == STTP_ACTION_CREATE || operation->action == STTP_ACTION_UPDATE;
+    if (joins && fs->batches)
+        fs_batch_run(fs, operation, thread);
+    else
+        fs_run_alone(fs, operation);
 }
 
 /* What was read counts only if no change of the path was under way before or after: else it may be
@@ -214,10 +227,12 @@ static void clean(struct store_fs *fs, const char *docroot, char *warning, size_
 static bool start(struct store_fs *fs, const struct store_fs_settings *settings, char *error,
                   size_t capacity)
 {
+    fs->batches = fs->durability == STORE_DURABILITY_ALWAYS && fs_may_batch(&fs->root);
     struct pool_settings threads = {
         .threads = settings->threads == 0 ? DEFAULT_THREADS : settings->threads,
         .queue = settings->queue == 0 ? DEFAULT_QUEUE : settings->queue,
         .idle_timeout = IDLE_TIMEOUT,
+        .joins = fs->batches,
         .run = run,
         .context = fs,
     };

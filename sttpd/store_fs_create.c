@@ -56,72 +56,25 @@ static store_result open_base(struct creation *creation)
     return STORE_DONE;
 }
 
-static store_result check_free(struct creation *creation)
+int fs_rename_exclusively(struct store_fs *fs, int directory, const char *from, const char *to)
 {
-    struct stat status;
-    if (fstatat(creation->base, creation->rest, &status, AT_SYMLINK_NOFOLLOW) == -1)
-        return errno == ENOENT ? STORE_DONE : fs_result(errno);
-    if (S_ISREG(status.st_mode))
-        return STORE_EXISTS;
-    return S_ISDIR(status.st_mode) ? STORE_IS_DIRECTORY : STORE_NOT_A_FILE;
-}
-
-/* Renames without replacing. -1 with ENOSYS where the file system cannot. */
-static int rename_exclusively(struct creation *creation, const char *from, const char *to)
-{
-    if (!atomic_load(&creation->fs->plain_rename)) {
-        if (renameat2(creation->base, from, creation->base, to, RENAME_NOREPLACE) == 0)
+    if (!atomic_load(&fs->plain_rename)) {
+        if (renameat2(directory, from, directory, to, RENAME_NOREPLACE) == 0)
             return 0;
         if (errno != EINVAL && errno != ENOSYS)
             return -1;
-        atomic_store(&creation->fs->plain_rename, true);
+        atomic_store(&fs->plain_rename, true);
     }
     errno = ENOSYS;
     return -1;
 }
 
-/* Makes the file visible. -1 and EEXIST where something has the name. */
-static int publish_file(struct creation *creation, const char *reserved)
-{
-    int done = rename_exclusively(creation, reserved, creation->rest);
-    if (done == 0 || errno != ENOSYS)
-        return done;
-    if (linkat(creation->base, reserved, creation->base, creation->rest, 0) == -1)
-        return -1;
-    fs_remove_file(creation->base, reserved);
-    return 0;
-}
-
-static store_result show_file(struct creation *creation, const char *reserved)
-{
-    struct fs_step step = {.operation = creation->operation, .path = &creation->path};
-    store_result result = STORE_DONE;
-    fs_step_begin(creation->fs, &step);
-    if (publish_file(creation, reserved) == -1) {
-        creation->again = errno == EEXIST;
-        result = fs_step_result(errno);
-        fs_remove_file(creation->base, reserved);
-    } else {
-        result = fs_sync_visible(creation->fs, creation->base);
-    }
-    fs_step_end(creation->fs, &step, result);
-    return result;
-}
-
 static store_result create_file(struct creation *creation)
 {
-    store_result result = check_free(creation);
-    if (result != STORE_DONE)
-        return result;
-    char reserved[FS_RESERVED_NAME];
-    fs_reserve_name(creation->fs, reserved);
-    int fd = fs_new_file(creation->base, reserved, 0666);
-    if (fd == -1)
-        return failed(creation);
-    result = fs_fill_file(creation->fs, fd, creation->operation->text);
-    if (result == STORE_DONE)
-        return show_file(creation, reserved);
-    fs_remove_file(creation->base, reserved);
+    struct fs_change change = {
+        .operation = creation->operation, .path = &creation->path, .directory = creation->base};
+    store_result result = fs_change_alone(creation->fs, &change);
+    creation->again = change.again;
     return result;
 }
 
@@ -183,7 +136,7 @@ static store_result build_tree(struct creation *creation, const char *reserved)
  * good as none. */
 static int publish_tree(struct creation *creation, const char *reserved, const char *top)
 {
-    int done = rename_exclusively(creation, reserved, top);
+    int done = fs_rename_exclusively(creation->fs, creation->base, reserved, top);
     if (done == 0 || errno != ENOSYS)
         return done;
     return renameat(creation->base, reserved, creation->base, top);

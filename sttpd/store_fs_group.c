@@ -106,10 +106,9 @@ static int lead(struct fs_group *group, struct fs_shared *directory, struct fs_m
     return error;
 }
 
-/* What the kernel has to tell through this descriptor of a directory that was just synced: nothing
- * is written, and unlike a sync it never makes the disk empty its cache. Sandboxes may not have the
+/* Unlike a sync it never makes the disk empty its cache. Sandboxes may not have the
  * call; an error of any other kind may be the answer, which is given once. */
-static int own_verdict(int fd)
+int fs_own_verdict(int fd)
 {
     int told = sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
     return told == -1 && (errno == ENOSYS || errno == EPERM) ? fsync(fd) : told;
@@ -146,7 +145,7 @@ int fs_group_sync(struct fs_group *group, int fd)
     if (directory == NULL)
         return fsync(fd);
     if (error == 0)
-        return self.leads ? 0 : own_verdict(fd);
+        return self.leads ? 0 : fs_own_verdict(fd);
     errno = error;
     return -1;
 }

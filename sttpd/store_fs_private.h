@@ -65,6 +65,8 @@ struct store_fs {
     atomic_bool unsure; /* a sync of new directories failed: see store_fs_sync.c */
     struct fs_syncer syncer;
     struct fs_group group;
+    bool batches;                    /* see store_fs_batch.c */
+    atomic_int_least64_t slow_until; /* in it */
 };
 
 /* ---- store_fs_root.c: names and descriptors ---- */
@@ -144,6 +146,43 @@ store_result fs_fill_file(struct store_fs *fs, int fd, sttp_slice text);
 /* Removes a file that was not needed or failed; errno stays. */
 void fs_remove_file(int directory, const char *name);
 
+/* Renames within a directory without replacing. -1 with EEXIST where something has the name, with
+ * ENOSYS where the file system cannot. */
+int fs_rename_exclusively(struct store_fs *fs, int directory, const char *from, const char *to);
+
+/* A change that becomes visible and is not yet synced. Lives on the stack of its thread. */
+struct fs_step {
+    struct fs_step *next;
+    store_operation *operation;
+    const struct fs_path *path; /* whose entry in its directory changes */
+    bool directories;           /* new ones become visible, of which this is the topmost */
+    bool replaces;              /* the name is there before and after */
+};
+
+/* A text on its way to its name: an UPDATE, or a CREATE in a directory that is there. */
+struct fs_change {
+    store_operation *operation;
+    const struct fs_path *path;
+    int directory;                   /* where it goes */
+    int fd;                          /* of the new file, from fs_change_write to fs_change_close */
+    char reserved[FS_RESERVED_NAME]; /* its name until it is visible */
+    bool again;                      /* CREATE: the result is void, look again at what is there */
+    struct fs_step step;
+};
+
+/* Its steps, one after the other; where one fails nothing is left of it but what fs_step_end ends.
+ * Writes the text to a file of a reserved name, and leaves that open and not synced. */
+store_result fs_change_write(struct store_fs *fs, struct fs_change *change);
+
+/* Closes the file, with what came of its sync; returns that where closing succeeds. */
+store_result fs_change_close(struct fs_change *change, store_result result);
+
+/* Makes it visible. Then the directory is to be synced, and the step to be ended. */
+store_result fs_change_show(struct store_fs *fs, struct fs_change *change);
+
+/* All of them, and the syncs, one after the other. */
+store_result fs_change_alone(struct store_fs *fs, struct fs_change *change);
+
 store_result fs_create(struct store_fs *fs, store_operation *operation);
 store_result fs_update(struct store_fs *fs, store_operation *operation);
 store_result fs_delete(struct store_fs *fs, store_operation *operation);
@@ -199,6 +238,24 @@ struct fs_member {
  * directory share. -1 and errno on failure. */
 int fs_group_sync(struct fs_group *group, int fd);
 
+/* What the kernel has to tell through this descriptor of what was synced just now by another:
+ * nothing is written. -1 and errno on failure. */
+int fs_own_verdict(int fd);
+
+/* ---- store_fs_batch.c: many changes by one thread ---- */
+
+/* Whether the file system of the document root allows that. */
+bool fs_may_batch(const struct fs_root *root);
+
+/* Does a CREATE or UPDATE, and those that join it. */
+void fs_batch_run(struct store_fs *fs, store_operation *first, struct pool_thread *thread);
+
+/* ---- store_fs.c ---- */
+
+/* Ends an operation: with this result, or with the one that it gets then. */
+void fs_complete(struct store_fs *fs, store_operation *operation, store_result result, int error);
+void fs_run_alone(struct store_fs *fs, store_operation *operation);
+
 /* ---- store_fs_directory.c: reading directories ---- */
 
 /* NULL and errno on failure. `path` as for fs_open. */
@@ -215,15 +272,6 @@ const struct dirent *fs_directory_next(DIR *stream);
 bool fs_entry_type(DIR *stream, const struct dirent *entry, mode_t *type);
 
 /* ---- store_fs_step.c: what others change meanwhile ---- */
-
-/* A change that becomes visible and is not yet synced. Lives on the stack of its thread. */
-struct fs_step {
-    struct fs_step *next;
-    store_operation *operation;
-    const struct fs_path *path; /* whose entry in its directory changes */
-    bool directories;           /* new ones become visible, of which this is the topmost */
-    bool replaces;              /* the name is there before and after */
-};
 
 /* Around the visible step of a change and its sync, and what came of them. */
 void fs_step_begin(struct store_fs *fs, struct fs_step *step);

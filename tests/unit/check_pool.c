@@ -22,10 +22,11 @@ static sem_t begun, gate, ended;
 static atomic_int running, most, unblocked, begins;
 
 /* What `run` does with each operation: tells that it began, waits for the gate. */
-static void hold(void *context, store_operation *operation)
+static void hold(void *context, store_operation *operation, struct pool_thread *thread)
 {
     sigset_t blocked;
     (void)context;
+    (void)thread;
     int now = atomic_fetch_add(&running, 1) + 1;
     int before = atomic_load(&most);
     while (before < now && !atomic_compare_exchange_weak(&most, &before, now))
@@ -262,15 +263,42 @@ END_TEST
  * the midst of it. Nothing waits for ever, and nothing is lost. */
 enum { PRODUCERS = 4, EACH = 5000, BURST = 16, STOP_AT = PRODUCERS * EACH * 3 / 4 };
 
-static atomic_int produced, refused, ran, ran_of[PRODUCERS];
+static atomic_int produced, refused, ran, joined, ran_of[PRODUCERS];
 static store_operation many[PRODUCERS][EACH];
 
-static void count(void *context, store_operation *operation)
+static void count_one(store_operation *operation)
 {
-    (void)context;
     pool_release(tested, operation);
     atomic_fetch_add(&ran, 1);
     atomic_fetch_add(&ran_of[(operation - many[0]) / EACH], 1);
+}
+
+/* With those that join it, which all begin before the first of them ends. */
+static void count(void *context, store_operation *operation, struct pool_thread *thread)
+{
+    store_operation *first = operation, **end = &first;
+    bool joins = operation->action == STTP_ACTION_CREATE;
+    int together = 0;
+    (void)context;
+    operation->next = NULL;
+    while (operation != NULL) {
+        together++;
+        int now = joins ? atomic_fetch_add(&running, 1) + 1 : 0;
+        int before = atomic_load(&most);
+        while (before < now && !atomic_compare_exchange_weak(&most, &before, now))
+            ;
+        *end = operation;
+        end = &operation->next;
+        operation = joins ? pool_join(tested, thread) : NULL;
+    }
+    atomic_fetch_add(&joined, together - 1);
+    if (joins)
+        atomic_fetch_sub(&running, together);
+    while (first != NULL) {
+        store_operation *next = first->next;
+        count_one(first);
+        first = next;
+    }
 }
 
 /* False where the pool stops: it admits nothing then, and does not run all. */
@@ -286,7 +314,9 @@ static void *produce(void *argument)
     const atomic_int *mine = &ran_of[(operations - many[0]) / EACH];
     int taken = 0;
     for (int i = 0; i < EACH; i++) {
-        operations[i].action = i % 5 == 0 ? STTP_ACTION_LIST : STTP_ACTION_SHOW;
+        operations[i].action = i % 5 == 0   ? STTP_ACTION_LIST
+                               : i % 5 == 1 ? STTP_ACTION_SHOW
+                                            : STTP_ACTION_CREATE;
         while (!pool_admit(tested, &operations[i]))
             if (!yield())
                 return NULL;
@@ -302,10 +332,13 @@ static void *produce(void *argument)
 
 START_TEST(none_is_lost)
 {
-    struct pool_settings settings = {
-        .threads = THREADS, .queue = QUEUE, .idle_timeout = (unsigned)_i, .run = count};
+    struct pool_settings settings = {.threads = THREADS,
+                                     .queue = QUEUE,
+                                     .idle_timeout = (unsigned)_i,
+                                     .joins = true,
+                                     .run = count};
     pthread_t producers[PRODUCERS];
-    produced = refused = ran = 0;
+    produced = refused = ran = joined = 0;
     for (int i = 0; i < PRODUCERS; i++)
         ran_of[i] = 0;
     tested = pool_create(&settings);
@@ -322,6 +355,91 @@ START_TEST(none_is_lost)
         back++;
     ck_assert_int_eq(atomic_load(&ran) + atomic_load(&refused) + back, atomic_load(&produced));
     ck_assert_int_ge(atomic_load(&ran), STOP_AT - PRODUCERS - THREADS - QUEUE);
+    ck_assert_int_gt(atomic_load(&joined), 0);
+    ck_assert_int_le(atomic_load(&most), THREADS);
+    pool_destroy(tested);
+}
+END_TEST
+
+static void create_joining(unsigned threads)
+{
+    struct pool_settings settings = {
+        .threads = threads, .queue = QUEUE, .idle_timeout = 10000, .joins = true, .run = hold};
+    tested = pool_create(&settings);
+    ck_assert_ptr_nonnull(tested);
+}
+
+/* Changes whose storage takes long get all threads, though few would do them together else. */
+START_TEST(slow_changes_hold_up_no_other)
+{
+    store_operation operations[THREADS + 2] = {0};
+    create_joining(THREADS);
+    for (int i = 0; i < THREADS + 2; i++)
+        operations[i].action = i % 2 == 0 ? STTP_ACTION_CREATE : STTP_ACTION_UPDATE;
+    add(operations, THREADS + 2);
+    wait_for(&begun, THREADS);
+    open_gate(THREADS + 2);
+    wait_for(&ended, THREADS + 2);
+    ck_assert_int_eq(atomic_load(&most), THREADS);
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
+/* The thread that is to look after those that wait is also one for other work. */
+START_TEST(watch_is_replaced)
+{
+    store_operation changes[THREADS] = {0}, other = {.action = STTP_ACTION_SHOW};
+    create_joining(THREADS + 1);
+    for (int i = 0; i < THREADS; i++)
+        changes[i].action = STTP_ACTION_CREATE;
+    add(changes, THREADS);
+    add(&other, 1);
+    wait_for(&begun, THREADS + 1);
+    open_gate(THREADS + 1);
+    wait_for(&ended, THREADS + 1);
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
+/* Where others are to join there is one thread for them, and no more than it needs. */
+START_TEST(one_thread_does_all)
+{
+    store_operation operations[3] = {{.action = STTP_ACTION_CREATE},
+                                     {.action = STTP_ACTION_SHOW},
+                                     {.action = STTP_ACTION_CREATE}};
+    create_joining(1);
+    add(operations, 3);
+    wait_for(&begun, 1);
+    open_gate(3);
+    wait_for(&ended, 3);
+    ck_assert_int_eq(atomic_load(&most), 1);
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
+/* Those that wait for others when the pool stops come back. */
+START_TEST(stop_returns_what_would_join)
+{
+    store_operation operations[3] = {{.action = STTP_ACTION_CREATE},
+                                     {.action = STTP_ACTION_CREATE},
+                                     {.action = STTP_ACTION_LIST}};
+    pthread_t stopper;
+    store_operation *left = NULL;
+    create_joining(1);
+    add(operations, 1);
+    wait_for(&begun, 1);
+    add(operations + 1, 2);
+    ck_assert_int_eq(pthread_create(&stopper, NULL, stop, &left), 0);
+    while (pool_admit(tested, &operations[0]))
+        pool_release(tested, &operations[0]);
+    open_gate(1);
+    pthread_join(stopper, NULL);
+    ck_assert_ptr_eq(left, &operations[2]);
+    ck_assert_ptr_eq(left->next, &operations[1]);
+    ck_assert_ptr_null(left->next->next);
     pool_destroy(tested);
 }
 END_TEST
@@ -336,6 +454,10 @@ int main(void)
     tcase_add_test(tests, places);
     tcase_add_test(tests, threads_come_and_go);
     tcase_add_test(tests, stop_returns_the_rest);
+    tcase_add_test(tests, slow_changes_hold_up_no_other);
+    tcase_add_test(tests, watch_is_replaced);
+    tcase_add_test(tests, one_thread_does_all);
+    tcase_add_test(tests, stop_returns_what_would_join);
     tcase_add_test(tests, listings_leave_room);
     tcase_add_test(tests, listings_leave_one_of_two);
     tcase_add_test(tests, kinds_take_turns);
