@@ -14,7 +14,7 @@ CALLS = ("open,openat,openat2,creat,close,dup,dup2,dup3,fcntl,read,recvfrom,recv
          "writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,ftruncate,truncate,fallocate,fsync,"
          "fdatasync,sync,syncfs,sync_file_range,mkdir,mkdirat,rename,renameat,renameat2,link,"
          "linkat,symlink,symlinkat,unlink,unlinkat,rmdir,accept4,copy_file_range,sendfile,"
-         "io_uring_setup,mmap")
+         "io_uring_setup,mmap,fstatfs")
 
 LINE = re.compile(r"(\d+) +(.*)")
 RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
