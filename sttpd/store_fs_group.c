@@ -1,6 +1,5 @@
-/* Group commit of directories: changes of one directory that wait together share its sync. (Texts
- * are synced each by its own thread, at the same time: the kernel lets those that wait together
- * share one commit of its journal. See docs/performance.md for what else was tried.)
+/* Group commit of directories: changes of one directory that wait together share its sync, where
+ * several threads make them. (What one thread makes: see store_fs_batch.c.)
  *
  * A sync covers what was changed before it began, so who comes while one is under way needs
  * another. That one begins when as many wait for it as the syncs under way cover, at the latest
