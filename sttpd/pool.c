@@ -178,12 +178,11 @@ static unsigned least(unsigned one, unsigned other)
     return one < other ? one : other;
 }
 
-static int line_of(const pool *self, const store_operation *operation)
+static int line_of(const store_operation *operation)
 {
     if (is_listing(operation))
         return LISTINGS;
-    bool joins = operation->action == STTP_ACTION_CREATE || operation->action == STTP_ACTION_UPDATE;
-    return joins && self->settings.joins ? JOINING : OTHERS;
+    return operation->joins ? JOINING : OTHERS;
 }
 
 /* How many threads the operations of a line may have now. The lock is held, here and below. */
@@ -387,7 +386,7 @@ bool pool_add(pool *self, store_operation *operation)
         start_thread(self);
     bool taken = self->running > 0;
     if (taken) {
-        struct line *line = &self->lines[line_of(self, operation)];
+        struct line *line = &self->lines[line_of(operation)];
         if (line == &self->lines[JOINING] && line->waiting == 0)
             self->joined_at = monotonic_now();
         line_add(line, operation);

@@ -2,9 +2,9 @@
  * operations wait and none is idle, and end after some time without work; no more of them get work
  * than it takes. All signals are blocked in them; their name is "store".
  *
- * Where it saves work, one thread does several changes together: see pool_join. Few threads do so,
- * so that many changes come together, and more as soon as some have to wait because storage is slow
- * for others.
+ * One thread does several operations that `joins` together: see pool_join. Few threads do so, so
+ * that many come together, and more as soon as some have to wait because storage is slow for
+ * others.
  *
  * Listings have at most three in four of the threads and of the places, and never all of several:
  * whatever is to be listed, changes and SHOW go on. */
@@ -22,7 +22,6 @@ struct pool_settings {
     unsigned threads;      /* at most so many; 1 or more */
     unsigned queue;        /* operations that may wait besides those that the threads work on */
     unsigned idle_timeout; /* milliseconds after which a thread without work ends */
-    bool joins;            /* CREATEs and UPDATEs are done together */
     /* Does the work, in a thread of the pool; also of what it takes by pool_join. */
     void (*run)(void *context, store_operation *operation, struct pool_thread *thread);
     void *context;
@@ -42,13 +41,12 @@ void pool_release(pool *pool, const store_operation *operation);
  * none can be started: nothing was taken. */
 bool pool_add(pool *pool, store_operation *operation);
 
-/* Another CREATE or UPDATE that waits, to be done together with the one of that kind that `run`
- * got, in the same thread; NULL where none may be: all threads and those who join them have no more
- * than `threads` such operations at once. */
+/* Another operation that `joins` and waits, to be done together with the one that `run` got, in the
+ * same thread; NULL where none may be: no more than `threads` of them are under way at once. */
 store_operation *pool_join(pool *pool, struct pool_thread *thread);
 
 /* Waits for the operations under way, ends the threads, and returns those that no thread had begun,
- * linked by `next` in their order. Call it once. */
+ * linked by `next`, those of one kind in their order. Call it once. */
 store_operation *pool_stop(pool *pool);
 
 /* Frees the pool, after pool_stop. NULL is allowed. */

@@ -57,7 +57,9 @@ struct store_operation {
     char shown[STTP_MAX_CONTENTS_BYTES + 2]; /* the store's room for a SHOW */
     char *names;                             /* LIST: from malloc; the submitter frees it */
 
-    store_operation *next; /* the store's own, while it has the operation */
+    /* The store's own, while it has the operation. */
+    store_operation *next;
+    bool joins; /* may be done together with others */
 };
 
 typedef struct store store;

@@ -92,20 +92,22 @@ void fs_complete(struct store_fs *fs, store_operation *operation, store_result r
     dispatch(fs, path_queue_leave(fs->paths, turn));
 }
 
-void fs_run_alone(struct store_fs *fs, store_operation *operation)
+void fs_run_elsewhere(struct store_fs *fs, store_operation *operation)
 {
-    store_result result = perform(fs, operation);
-    fs_complete(fs, operation, result, errno);
+    operation->joins = false;
+    operation->next = NULL;
+    dispatch(fs, operation);
 }
 
 static void run(void *context, store_operation *operation, struct pool_thread *thread)
 {
     struct store_fs *fs = context;
-    bool joins = operation->action == STTP_ACTION_CREATE || operation->action == STTP_ACTION_UPDATE;
-    if (joins && fs->batches)
+    if (operation->joins) {
         fs_batch_run(fs, operation, thread);
-    else
-        fs_run_alone(fs, operation);
+        return;
+    }
+    store_result result = perform(fs, operation);
+    fs_complete(fs, operation, result, errno);
 }
 
 /* What was read counts only if no change of the path was under way before or after: else it may be
@@ -123,6 +125,9 @@ static void submit(store *base, store_operation *operation)
         complete(operation, operation->result, 0);
         return;
     }
+    bool writes =
+        operation->action == STTP_ACTION_CREATE || operation->action == STTP_ACTION_UPDATE;
+    operation->joins = writes && fs_syncfs_may(fs);
     if (!pool_admit(fs->pool, operation)) {
         complete(operation, STORE_BUSY, 0);
         return;
@@ -227,12 +232,11 @@ static void clean(struct store_fs *fs, const char *docroot, char *warning, size_
 static bool start(struct store_fs *fs, const struct store_fs_settings *settings, char *error,
                   size_t capacity)
 {
-    fs->batches = fs->durability == STORE_DURABILITY_ALWAYS && fs_may_batch(&fs->root);
+    fs_syncfs_init(fs);
     struct pool_settings threads = {
         .threads = settings->threads == 0 ? DEFAULT_THREADS : settings->threads,
         .queue = settings->queue == 0 ? DEFAULT_QUEUE : settings->queue,
         .idle_timeout = IDLE_TIMEOUT,
-        .joins = fs->batches,
         .run = run,
         .context = fs,
     };

@@ -1,41 +1,23 @@
 /* CREATE and UPDATE of texts that must be durable, many by one thread:
  *
- *     write each text ── sync the file system ── show each ── sync each directory ── complete each
+ *     write each text ── sync them ── show each ── sync each directory ── complete each
  *
- * One `syncfs` takes about as long as one `fsync`, and a thread that does sixty changes is woken a
- * sixtieth as often as sixty threads are (docs/performance.md has the figures). Nobody waits for
- * company: a thread takes what waits already, and what comes while it writes. One change alone is a
- * batch, too; few are synced each on its own.
+ * Syncs are made together where that may be (store_fs_syncfs.c): one takes about as long as that of
+ * one file, and a thread that does sixty changes is woken a sixtieth as often as sixty threads are
+ * (docs/performance.md has the figures). Nobody waits for company: a thread takes what waits
+ * already, and what comes while it writes. One change alone is a batch, too.
  *
- * `syncfs` also waits for what other programs have written. Where that takes long, each change goes
- * its own way for a while. And it keeps its word only on file systems where that is known: on some
- * it does nothing at all. All others, and directories on other ones below the document root, are
- * left to fs_change_alone; so is a CREATE that has to make directories. */
+ * What may take long is left to a thread of its own: a CREATE that has to make directories, and all
+ * of which the directory is not in memory, or on another file system. */
 #include "sttpd/store_fs_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
-#include <sys/vfs.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
-    MOST = 64,          /* changes */
-    WORTH = 4,          /* of them, for one sync of the file system */
-    COLLECTING = 5,     /* milliseconds, at most: what is slow for one shall not hold up others */
-    SLOW = 100,         /* milliseconds for a sync of the file system */
-    SLOW_PAUSE = 10000, /* milliseconds without another */
-    XFS_MAGIC = 0x58465342
-};
-
-struct member {
-    struct fs_change change;
-    struct fs_path path;
-    struct directory *directory;
-    store_result result;
-    int error;
+    MOST = 64,     /* changes */
+    COLLECTING = 5 /* milliseconds, at most: what is slow for one shall not hold up others */
 };
 
 /* One for all changes in it. */
@@ -48,40 +30,33 @@ struct directory {
     int error;
 };
 
+struct member {
+    struct fs_change change;
+    struct fs_path path;
+    struct directory *directory;
+    store_result result;
+    int error;
+};
+
 struct batch {
     struct store_fs *fs;
-    store_operation *alone; /* what cannot be done together */
+    unsigned failures; /* of syncs of the file system, before anything was written */
     unsigned count;
     unsigned directory_count;
-    struct member members[MOST];
+    struct member members[MOST]; /* whose texts were written */
     struct directory directories[MOST];
 };
 
-bool fs_may_batch(const struct fs_root *root)
+static void set_result(struct member *member, store_result result, int error)
 {
-    struct statfs status;
-    return fstatfs(root->fd, &status) == 0 &&
-           (status.f_type == EXT4_SUPER_MAGIC || status.f_type == XFS_MAGIC);
-}
-
-static int64_t milliseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    member->result = result;
+    member->error = error;
 }
 
 /* ---- write ---- */
 
-static bool is_of_root(const struct store_fs *fs, int fd)
-{
-    struct stat root, status;
-    return fstat(fs->root.fd, &root) == 0 && fstat(fd, &status) == 0 &&
-           root.st_dev == status.st_dev;
-}
-
-/* Opens the directory of a path, unless that has been done. NULL where it cannot be, and where it
- * is on another file system. */
+/* Opens the directory of a path, unless that has been done. NULL where that could take long, and
+ * where it is on another file system. */
 static struct directory *find_directory(struct batch *batch, const struct fs_path *path)
 {
     struct fs_path parent;
@@ -92,93 +67,68 @@ static struct directory *find_directory(struct batch *batch, const struct fs_pat
         if (directory->name == name && memcmp(directory->path->text, path->text, name) == 0)
             return directory;
     fs_path_parent(path, &parent);
-    int fd = fs_open(&batch->fs->root, batch->fs->root.fd, parent.text, O_RDONLY | O_DIRECTORY);
-    if (fd == -1 || !is_of_root(batch->fs, fd)) {
-        fs_close(fd);
+    int fd = fs_open_cached(&batch->fs->root, parent.text, O_RDONLY | O_DIRECTORY);
+    if (fd == -1)
         return NULL;
-    }
     *directory = (struct directory){.fd = fd, .path = path, .name = name};
     batch->directory_count++;
     return directory;
 }
 
-static void set_result(struct member *member, store_result result)
-{
-    member->error = errno;
-    member->result = result;
-}
-
-static void add_alone(struct batch *batch, store_operation *operation)
-{
-    operation->next = batch->alone;
-    batch->alone = operation;
-}
-
 static void add(struct batch *batch, store_operation *operation)
 {
     struct member *member = &batch->members[batch->count];
+    unsigned directories = batch->directory_count;
     member->directory = NULL;
     if (fs_path_set(&member->path, operation->path))
         member->directory = find_directory(batch, &member->path);
     if (member->directory == NULL) {
-        add_alone(batch, operation);
+        fs_run_elsewhere(batch->fs, operation);
         return;
     }
-    batch->count++;
     member->change = (struct fs_change){
         .operation = operation, .path = &member->path, .directory = member->directory->fd};
-    set_result(member, fs_change_write(batch->fs, &member->change));
+    store_result result = fs_change_write(batch->fs, &member->change);
+    int error = errno;
+    if (result == STORE_DONE) {
+        set_result(member, STORE_DONE, 0);
+        batch->count++;
+        return;
+    }
+    /* The next one takes its place, to which its directory would point. */
+    if (batch->directory_count > directories)
+        fs_close(batch->directories[--batch->directory_count].fd);
+    if (member->change.again)
+        fs_run_elsewhere(batch->fs, operation);
+    else
+        fs_complete(batch->fs, operation, result, error);
 }
 
 static void collect(struct batch *batch, store_operation *first, struct pool_thread *thread)
 {
-    struct store_fs *fs = batch->fs;
-    int64_t now = milliseconds();
-    int64_t until = now < atomic_load(&fs->slow_until) ? now : now + COLLECTING;
+    int64_t until = fs_milliseconds() + COLLECTING;
     store_operation *operation = first;
     while (operation != NULL) {
         add(batch, operation);
-        bool more = batch->count < MOST && batch->alone == NULL && milliseconds() < until;
-        operation = more ? pool_join(fs->pool, thread) : NULL;
+        bool more = batch->count < MOST && fs_milliseconds() < until;
+        operation = more ? pool_join(batch->fs->pool, thread) : NULL;
     }
 }
 
 /* ---- sync and show ---- */
 
-static bool sync_file_system(struct store_fs *fs, int fd)
-{
-    int64_t begun = milliseconds();
-    bool done = syncfs(fd) == 0;
-    int64_t now = milliseconds();
-    if (now - begun >= SLOW)
-        atomic_store(&fs->slow_until, now + SLOW_PAUSE);
-    return done;
-}
-
-/* After a sync of the file system each text has its own verdict. The first one is synced as ever:
- * ext4 without a journal writes its tables behind the flush of the disk's cache that `syncfs` ends
- * with, and no name may be on disk before them. */
 static void sync_texts(struct batch *batch)
 {
-    struct member *first = NULL;
-    unsigned written = 0;
-    for (unsigned i = batch->count; i-- > 0;) {
-        struct member *member = &batch->members[i];
-        if (member->result != STORE_DONE)
-            continue;
-        first = member;
-        written++;
-    }
-    bool together = written >= WORTH && sync_file_system(batch->fs, first->change.fd);
+    struct fs_wanted_sync wanted[MOST];
+    for (unsigned i = 0; i < batch->count; i++)
+        wanted[i].fd = batch->members[i].change.fd;
+    fs_sync_together(batch->fs, wanted, batch->count, batch->failures, fs_sync);
     for (unsigned i = 0; i < batch->count; i++) {
         struct member *member = &batch->members[i];
-        if (member->result != STORE_DONE)
-            continue;
-        int fd = member->change.fd;
-        bool synced = (together && member != first ? fs_own_verdict(fd) : fsync(fd)) == 0;
-        together = together && (synced || member != first);
-        set_result(member,
-                   fs_change_close(&member->change, synced ? STORE_DONE : fs_result(errno)));
+        errno = wanted[i].error;
+        store_result result = fs_change_close(
+            &member->change, wanted[i].error == 0 ? STORE_DONE : fs_result(wanted[i].error));
+        set_result(member, result, errno);
     }
 }
 
@@ -188,19 +138,29 @@ static void show_texts(struct batch *batch)
         struct member *member = &batch->members[i];
         if (member->result != STORE_DONE)
             continue;
-        set_result(member, fs_change_show(batch->fs, &member->change));
-        member->directory->changed = member->directory->changed || member->result == STORE_DONE;
+        store_result result = fs_change_show(batch->fs, &member->change);
+        set_result(member, result, errno);
+        if (result == STORE_DONE)
+            member->directory->changed = true;
     }
 }
 
 static void sync_directories(struct batch *batch)
 {
+    struct fs_wanted_sync wanted[MOST];
+    struct directory *directories[MOST];
+    unsigned count = 0;
     for (unsigned i = 0; i < batch->directory_count; i++) {
         struct directory *directory = &batch->directories[i];
         if (!directory->changed)
             continue;
-        directory->result = fs_sync_visible(batch->fs, directory->fd);
-        directory->error = errno;
+        wanted[count].fd = directory->fd;
+        directories[count++] = directory;
+    }
+    fs_sync_together(batch->fs, wanted, count, batch->failures, fs_sync_shared);
+    for (unsigned i = 0; i < count; i++) {
+        directories[i]->error = wanted[i].error;
+        directories[i]->result = wanted[i].error == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
     }
 }
 
@@ -210,8 +170,10 @@ static void end_steps(struct batch *batch)
 {
     for (unsigned i = 0; i < batch->count; i++) {
         struct member *member = &batch->members[i];
-        if (member->result == STORE_DONE)
-            fs_step_end(batch->fs, &member->change.step, member->directory->result);
+        if (member->result != STORE_DONE)
+            continue;
+        set_result(member, member->directory->result, member->directory->error);
+        fs_step_end(batch->fs, &member->change.step, member->result);
     }
 }
 
@@ -229,25 +191,25 @@ static void sync_above(struct batch *batch)
     }
 }
 
-static void complete(struct batch *batch, const struct member *member)
+static void complete(struct batch *batch, struct member *member)
 {
     store_operation *operation = member->change.operation;
-    const struct directory *directory = member->directory;
-    bool shown = member->result == STORE_DONE;
     if (member->change.again) {
-        add_alone(batch, operation);
+        fs_run_elsewhere(batch->fs, operation);
         return;
     }
-    operation->contents = operation->text;
-    fs_complete(batch->fs, operation, shown ? directory->result : member->result,
-                shown ? directory->error : member->error);
+    if (member->result == STORE_DONE)
+        set_result(member, member->directory->result, member->directory->error);
+    if (operation->action == STTP_ACTION_UPDATE)
+        operation->contents = operation->text;
+    fs_complete(batch->fs, operation, member->result, member->error);
 }
 
 void fs_batch_run(struct store_fs *fs, store_operation *first, struct pool_thread *thread)
 {
     struct batch batch;
     batch.fs = fs;
-    batch.alone = NULL;
+    batch.failures = fs_syncfs_failures(fs);
     batch.count = batch.directory_count = 0;
     collect(&batch, first, thread);
     sync_texts(&batch);
@@ -257,8 +219,4 @@ void fs_batch_run(struct store_fs *fs, store_operation *first, struct pool_threa
     sync_above(&batch);
     for (unsigned i = 0; i < batch.count; i++)
         complete(&batch, &batch.members[i]);
-    for (store_operation *operation; (operation = batch.alone) != NULL;) {
-        batch.alone = operation->next;
-        fs_run_alone(fs, operation);
-    }
 }

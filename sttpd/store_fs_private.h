@@ -50,6 +50,15 @@ struct fs_group {
     struct fs_shared *directories;
 };
 
+/* Syncs of the whole file system: see store_fs_syncfs.c. Times are of fs_milliseconds. */
+struct fs_syncfs {
+    bool usable;
+    bool tells_one;                    /* of several callers about some failures */
+    atomic_int_least64_t begun;        /* the first one of those under way; 0: none is */
+    atomic_int_least64_t paused_until; /* since one took long */
+    atomic_uint failures;
+};
+
 struct store_fs {
     store base; /* first: a store * of this kind is a struct store_fs * */
     struct fs_root root;
@@ -65,8 +74,7 @@ struct store_fs {
     atomic_bool unsure; /* a sync of new directories failed: see store_fs_sync.c */
     struct fs_syncer syncer;
     struct fs_group group;
-    bool batches;                    /* see store_fs_batch.c */
-    atomic_int_least64_t slow_until; /* in it */
+    struct fs_syncfs syncfs;
 };
 
 /* ---- store_fs_root.c: names and descriptors ---- */
@@ -242,19 +250,40 @@ int fs_group_sync(struct fs_group *group, int fd);
  * nothing is written. -1 and errno on failure. */
 int fs_own_verdict(int fd);
 
-/* ---- store_fs_batch.c: many changes by one thread ---- */
+/* ---- store_fs_syncfs.c: one sync for many ---- */
 
-/* Whether the file system of the document root allows that. */
-bool fs_may_batch(const struct fs_root *root);
+/* Milliseconds of CLOCK_MONOTONIC. */
+int64_t fs_milliseconds(void);
+
+/* Finds out where it may be used at all; later, whether it may now. */
+void fs_syncfs_init(struct store_fs *fs);
+bool fs_syncfs_may(struct store_fs *fs);
+
+/* How often it has failed. */
+unsigned fs_syncfs_failures(const struct store_fs *fs);
+
+struct fs_wanted_sync {
+    int fd;
+    int error; /* what came of it: 0 or an errno */
+};
+
+/* Syncs files or directories of one file system: together where that may be, else each by `alone`.
+ * `failures`: how many there were before anything of it was written. */
+void fs_sync_together(struct store_fs *fs, struct fs_wanted_sync *wanted, unsigned count,
+                      unsigned failures, int (*alone)(struct store_fs *fs, int fd));
+
+/* ---- store_fs_batch.c: many changes by one thread ---- */
 
 /* Does a CREATE or UPDATE, and those that join it. */
 void fs_batch_run(struct store_fs *fs, store_operation *first, struct pool_thread *thread);
 
 /* ---- store_fs.c ---- */
 
-/* Ends an operation: with this result, or with the one that it gets then. */
+/* Ends an operation, and lets others that wait for its path begin. */
 void fs_complete(struct store_fs *fs, store_operation *operation, store_result result, int error);
-void fs_run_alone(struct store_fs *fs, store_operation *operation);
+
+/* Gives an operation to another thread, which does it alone. */
+void fs_run_elsewhere(struct store_fs *fs, store_operation *operation);
 
 /* ---- store_fs_directory.c: reading directories ---- */
 

@@ -1,6 +1,6 @@
 /* Durability. `always`: each change syncs its file and its directories, together with others that
- * wait for the same (see store_fs_batch.c and store_fs_group.c). `interval`: a thread syncs the file system
- * once a second if something changed.
+ * wait for the same (see store_fs_batch.c and store_fs_group.c). `interval`: a thread syncs the
+ * file system once a second if something changed.
  *
  * What spans operations is what is visible and not yet synced (see store_fs_step.c). A CREATE that
  * made directories syncs the directory above them after they became visible, and another CREATE may

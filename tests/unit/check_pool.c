@@ -277,7 +277,7 @@ static void count_one(store_operation *operation)
 static void count(void *context, store_operation *operation, struct pool_thread *thread)
 {
     store_operation *first = operation, **end = &first;
-    bool joins = operation->action == STTP_ACTION_CREATE;
+    bool joins = operation->joins;
     int together = 0;
     (void)context;
     operation->next = NULL;
@@ -314,9 +314,8 @@ static void *produce(void *argument)
     const atomic_int *mine = &ran_of[(operations - many[0]) / EACH];
     int taken = 0;
     for (int i = 0; i < EACH; i++) {
-        operations[i].action = i % 5 == 0   ? STTP_ACTION_LIST
-                               : i % 5 == 1 ? STTP_ACTION_SHOW
-                                            : STTP_ACTION_CREATE;
+        operations[i].action = i % 5 == 0 ? STTP_ACTION_LIST : STTP_ACTION_SHOW;
+        operations[i].joins = i % 5 > 1;
         while (!pool_admit(tested, &operations[i]))
             if (!yield())
                 return NULL;
@@ -332,11 +331,8 @@ static void *produce(void *argument)
 
 START_TEST(none_is_lost)
 {
-    struct pool_settings settings = {.threads = THREADS,
-                                     .queue = QUEUE,
-                                     .idle_timeout = (unsigned)_i,
-                                     .joins = true,
-                                     .run = count};
+    struct pool_settings settings = {
+        .threads = THREADS, .queue = QUEUE, .idle_timeout = (unsigned)_i, .run = count};
     pthread_t producers[PRODUCERS];
     produced = refused = ran = joined = 0;
     for (int i = 0; i < PRODUCERS; i++)
@@ -361,21 +357,13 @@ START_TEST(none_is_lost)
 }
 END_TEST
 
-static void create_joining(unsigned threads)
-{
-    struct pool_settings settings = {
-        .threads = threads, .queue = QUEUE, .idle_timeout = 10000, .joins = true, .run = hold};
-    tested = pool_create(&settings);
-    ck_assert_ptr_nonnull(tested);
-}
-
 /* Changes whose storage takes long get all threads, though few would do them together else. */
 START_TEST(slow_changes_hold_up_no_other)
 {
     store_operation operations[THREADS + 2] = {0};
-    create_joining(THREADS);
+    create_with(THREADS, 10000);
     for (int i = 0; i < THREADS + 2; i++)
-        operations[i].action = i % 2 == 0 ? STTP_ACTION_CREATE : STTP_ACTION_UPDATE;
+        operations[i].joins = true;
     add(operations, THREADS + 2);
     wait_for(&begun, THREADS);
     open_gate(THREADS + 2);
@@ -390,9 +378,9 @@ END_TEST
 START_TEST(watch_is_replaced)
 {
     store_operation changes[THREADS] = {0}, other = {.action = STTP_ACTION_SHOW};
-    create_joining(THREADS + 1);
+    create_with(THREADS + 1, 10000);
     for (int i = 0; i < THREADS; i++)
-        changes[i].action = STTP_ACTION_CREATE;
+        changes[i].joins = true;
     add(changes, THREADS);
     add(&other, 1);
     wait_for(&begun, THREADS + 1);
@@ -406,10 +394,9 @@ END_TEST
 /* Where others are to join there is one thread for them, and no more than it needs. */
 START_TEST(one_thread_does_all)
 {
-    store_operation operations[3] = {{.action = STTP_ACTION_CREATE},
-                                     {.action = STTP_ACTION_SHOW},
-                                     {.action = STTP_ACTION_CREATE}};
-    create_joining(1);
+    store_operation operations[3] = {
+        {.joins = true}, {.action = STTP_ACTION_SHOW}, {.joins = true}};
+    create_with(1, 10000);
     add(operations, 3);
     wait_for(&begun, 1);
     open_gate(3);
@@ -423,12 +410,11 @@ END_TEST
 /* Those that wait for others when the pool stops come back. */
 START_TEST(stop_returns_what_would_join)
 {
-    store_operation operations[3] = {{.action = STTP_ACTION_CREATE},
-                                     {.action = STTP_ACTION_CREATE},
-                                     {.action = STTP_ACTION_LIST}};
+    store_operation operations[3] = {
+        {.joins = true}, {.joins = true}, {.action = STTP_ACTION_LIST}};
     pthread_t stopper;
     store_operation *left = NULL;
-    create_joining(1);
+    create_with(1, 10000);
     add(operations, 1);
     wait_for(&begun, 1);
     add(operations + 1, 2);
