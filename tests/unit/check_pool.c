@@ -1,90 +1,16 @@
 /* The threads of a store. Nothing here depends on time but the end of idle threads, which is waited
- * for. */
+ * for. See check_pool_joins.c for what they do together. */
 #include <dirent.h>
-#include <pthread.h>
 #include <sched.h>
-#include <semaphore.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include <check.h>
-
-#include "sttpd/pool.h"
-
-enum { THREADS = 4, QUEUE = 8 };
-
-static pool *tested;
-static sem_t begun, gate, ended;
-static atomic_int running, most, unblocked, begins;
-
-/* What `run` does with each operation: tells that it began, waits for the gate. */
-static void hold(void *context, store_operation *operation, struct pool_thread *thread)
-{
-    sigset_t blocked;
-    (void)context;
-    (void)thread;
-    int now = atomic_fetch_add(&running, 1) + 1;
-    int before = atomic_load(&most);
-    while (before < now && !atomic_compare_exchange_weak(&most, &before, now))
-        ;
-    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
-    if (!sigismember(&blocked, SIGTERM) || !sigismember(&blocked, SIGXFSZ))
-        atomic_fetch_add(&unblocked, 1);
-    operation->system_errno = atomic_fetch_add(&begins, 1);
-    sem_post(&begun);
-    sem_wait(&gate);
-    operation->result = STORE_EXISTS;
-    atomic_fetch_sub(&running, 1);
-    pool_release(tested, operation);
-    sem_post(&ended);
-}
-
-static void create_with(unsigned threads, unsigned idle_timeout)
-{
-    struct pool_settings settings = {
-        .threads = threads, .queue = QUEUE, .idle_timeout = idle_timeout, .run = hold};
-    tested = pool_create(&settings);
-    ck_assert_ptr_nonnull(tested);
-}
+#include "pool_support.h"
 
 static void create(unsigned idle_timeout)
 {
     create_with(THREADS, idle_timeout);
-}
-
-static void setup(void)
-{
-    sem_init(&begun, 0, 0);
-    sem_init(&gate, 0, 0);
-    sem_init(&ended, 0, 0);
-    atomic_store(&running, 0);
-    atomic_store(&most, 0);
-    atomic_store(&unblocked, 0);
-    atomic_store(&begins, 0);
-}
-
-static void add(store_operation *operations, int count)
-{
-    for (int i = 0; i < count; i++) {
-        ck_assert(pool_admit(tested, &operations[i]));
-        ck_assert(pool_add(tested, &operations[i]));
-    }
-}
-
-static void wait_for(sem_t *semaphore, int count)
-{
-    while (count-- > 0)
-        sem_wait(semaphore);
-}
-
-static void open_gate(int count)
-{
-    while (count-- > 0)
-        sem_post(&gate);
 }
 
 static bool is_of_pool(const char *task)
@@ -165,13 +91,6 @@ START_TEST(threads_come_and_go)
     pool_destroy(tested);
 }
 END_TEST
-
-static void *stop(void *argument)
-{
-    store_operation **left = argument;
-    *left = pool_stop(tested);
-    return NULL;
-}
 
 /* What no thread had begun comes back, in its order. */
 START_TEST(stop_returns_the_rest)
@@ -357,79 +276,6 @@ START_TEST(none_is_lost)
 }
 END_TEST
 
-/* Changes whose storage takes long get all threads, though few would do them together else. */
-START_TEST(slow_changes_hold_up_no_other)
-{
-    store_operation operations[THREADS + 2] = {0};
-    create_with(THREADS, 10000);
-    for (int i = 0; i < THREADS + 2; i++)
-        operations[i].joins = true;
-    add(operations, THREADS + 2);
-    wait_for(&begun, THREADS);
-    open_gate(THREADS + 2);
-    wait_for(&ended, THREADS + 2);
-    ck_assert_int_eq(atomic_load(&most), THREADS);
-    ck_assert_ptr_null(pool_stop(tested));
-    pool_destroy(tested);
-}
-END_TEST
-
-/* The thread that is to look after those that wait is also one for other work. */
-START_TEST(watch_is_replaced)
-{
-    store_operation changes[THREADS] = {0}, other = {.action = STTP_ACTION_SHOW};
-    create_with(THREADS + 1, 10000);
-    for (int i = 0; i < THREADS; i++)
-        changes[i].joins = true;
-    add(changes, THREADS);
-    add(&other, 1);
-    wait_for(&begun, THREADS + 1);
-    open_gate(THREADS + 1);
-    wait_for(&ended, THREADS + 1);
-    ck_assert_ptr_null(pool_stop(tested));
-    pool_destroy(tested);
-}
-END_TEST
-
-/* Where others are to join there is one thread for them, and no more than it needs. */
-START_TEST(one_thread_does_all)
-{
-    store_operation operations[3] = {
-        {.joins = true}, {.action = STTP_ACTION_SHOW}, {.joins = true}};
-    create_with(1, 10000);
-    add(operations, 3);
-    wait_for(&begun, 1);
-    open_gate(3);
-    wait_for(&ended, 3);
-    ck_assert_int_eq(atomic_load(&most), 1);
-    ck_assert_ptr_null(pool_stop(tested));
-    pool_destroy(tested);
-}
-END_TEST
-
-/* Those that wait for others when the pool stops come back. */
-START_TEST(stop_returns_what_would_join)
-{
-    store_operation operations[3] = {
-        {.joins = true}, {.joins = true}, {.action = STTP_ACTION_LIST}};
-    pthread_t stopper;
-    store_operation *left = NULL;
-    create_with(1, 10000);
-    add(operations, 1);
-    wait_for(&begun, 1);
-    add(operations + 1, 2);
-    ck_assert_int_eq(pthread_create(&stopper, NULL, stop, &left), 0);
-    while (pool_admit(tested, &operations[0]))
-        pool_release(tested, &operations[0]);
-    open_gate(1);
-    pthread_join(stopper, NULL);
-    ck_assert_ptr_eq(left, &operations[2]);
-    ck_assert_ptr_eq(left->next, &operations[1]);
-    ck_assert_ptr_null(left->next->next);
-    pool_destroy(tested);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("pool");
@@ -440,18 +286,10 @@ int main(void)
     tcase_add_test(tests, places);
     tcase_add_test(tests, threads_come_and_go);
     tcase_add_test(tests, stop_returns_the_rest);
-    tcase_add_test(tests, slow_changes_hold_up_no_other);
-    tcase_add_test(tests, watch_is_replaced);
-    tcase_add_test(tests, one_thread_does_all);
-    tcase_add_test(tests, stop_returns_what_would_join);
     tcase_add_test(tests, listings_leave_room);
     tcase_add_test(tests, listings_leave_one_of_two);
     tcase_add_test(tests, kinds_take_turns);
     tcase_add_loop_test(tests, none_is_lost, 0, 2);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }
