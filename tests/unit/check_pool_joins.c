@@ -214,7 +214,7 @@ START_TEST(what_does_not_join_has_a_thread)
     store_operation changes[THREADS] = {0};
     create_with(THREADS, 10000);
     for (int i = 0; i < THREADS; i++)
-        changes[i].action = i % 2 == 0 ? STTP_ACTION_CREATE : STTP_ACTION_UPDATE;
+        changes[i].action = STTP_ACTION_CREATE;
     add(changes, THREADS);
     wait_for(&begun, THREADS);
     open_gate(THREADS);

@@ -43,14 +43,19 @@ static void describe(int directory, const char *name, char *text, size_t size)
                  reserved + strcspn(reserved, "/"));
 }
 
-static void note(const char *event, int directory, const char *name)
+static void note_text(const char *event, const char *what)
 {
-    char what[1024];
-    describe(directory, name, what, sizeof what);
     pthread_mutex_lock(&noting);
     size_t used = strlen(events);
     snprintf(events + used, sizeof events - used, "%s%s %s", used == 0 ? "" : ", ", event, what);
     pthread_mutex_unlock(&noting);
+}
+
+static void note(const char *event, int directory, const char *name)
+{
+    char what[1024];
+    describe(directory, name, what, sizeof what);
+    note_text(event, what);
 }
 
 static void forget_events(int fail)
