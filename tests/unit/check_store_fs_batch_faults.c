@@ -347,6 +347,27 @@ START_TEST(each_call_fails_in_turn)
 }
 END_TEST
 
+/* A directory that is gone when the file is to be made is looked for again. */
+START_TEST(lost_directory_is_looked_for_again)
+{
+    fixture.store = open_store(0, NULL);
+    failure = ENOENT;
+    for (int number = 1; atomic_load(&failed) != OPEN; number++) {
+        furnish();
+        fail_call = number;
+        make_busy();
+        gather(changes, MANY, 0);
+        atomic_store(&armed, true);
+        let_go(changes, MANY);
+        atomic_store(&armed, false);
+        end_busy();
+        ck_assert_int_le(number, atomic_load(&calls));
+    }
+    ck_assert_int_eq(changes[0].waiting.operation.result, STORE_DONE);
+    ck_assert_str_eq(file_text(place("/root/a")), "/a");
+}
+END_TEST
+
 /* ---- many threads ---- */
 
 enum { THREADS = 16, ROUNDS = 40 };
@@ -406,6 +427,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, setup, remove_root);
     tcase_add_loop_test(tests, each_call_fails_in_turn, 0, 2);
+    tcase_add_test(tests, lost_directory_is_looked_for_again);
     suite_add_tcase(suite, tests);
     TCase *many = tcase_create("many threads");
     tcase_set_timeout(many, 60);
