@@ -2,7 +2,7 @@
  * them is told. */
 #include "store_batch.h"
 
-enum { TOGETHER = 5, SLOW = 100, PAUSE = 10000 + 10 * SLOW };
+enum { TOGETHER = 5 };
 
 static atomic_int verdicts;     /* asked of the kernel */
 static atomic_int fail_verdict; /* the one that fails, counted from 1; 0: none */
@@ -24,29 +24,11 @@ static void setup(void)
     fixture.store = open_store(0, NULL);
 }
 
-/* Does them together; `fail`: the fsync that fails, counted from 1. */
-static void do_together(struct change *changes, int count, int fail)
-{
-    make_busy();
-    gather(changes, count, fail);
-    let_go(changes, count);
-    atomic_store(&fail_at, 0);
-}
-
 static struct change changes[TOGETHER] = {{.action = CREATE, .path = "/a"},
                                           {.action = CREATE, .path = "/b"},
                                           {.action = CREATE, .path = "/dir/c"},
                                           {.action = UPDATE, .path = "/dir/old"},
                                           {.action = CREATE, .path = "/d"}};
-
-static int count_events(const char *event)
-{
-    int count = 0;
-    size_t size = strlen(event);
-    for (const char *at = events; (at = strstr(at, event)) != NULL; at += size)
-        count += at[size] == ',' || at[size] == '\0';
-    return count;
-}
 
 static void check_results(const store_result expected[TOGETHER])
 {
@@ -359,107 +341,6 @@ START_TEST(directory_is_looked_at_anew)
 }
 END_TEST
 
-/* ---- when ---- */
-
-static int takes; /* milliseconds, a sync of the file system */
-
-static bool pass_time(void)
-{
-    atomic_fetch_add(&clock_at, takes);
-    return false;
-}
-
-/* Five UPDATEs; how many syncs of the file system that takes. */
-static int update_together(void)
-{
-    static const char *const paths[TOGETHER] = {"/1", "/2", "/3", "/4", "/5"};
-    struct change updates[TOGETHER] = {0};
-    int before = atomic_load(&syncs_by_changes);
-    for (int i = 0; i < TOGETHER; i++) {
-        put_file(place("/root%s", paths[i]), "old");
-        updates[i] = (struct change){.action = UPDATE, .path = paths[i]};
-    }
-    do_together(updates, TOGETHER, 0);
-    end_busy();
-    for (int i = 0; i < TOGETHER; i++) {
-        ck_assert_int_eq(updates[i].waiting.operation.result, STORE_DONE);
-        ck_assert_str_eq(file_text(place("/root%s", paths[i])), paths[i]);
-    }
-    return atomic_load(&syncs_by_changes) - before;
-}
-
-START_TEST(where_that_takes_long_each_is_synced_for_a_while)
-{
-    on_sync_of_all = pass_time;
-    takes = SLOW - 1;
-    ck_assert_int_eq(update_together(), 1);
-    takes = SLOW;
-    ck_assert_int_eq(update_together(), 1);
-    ck_assert_int_eq(update_together(), 0);
-    ck_assert_int_eq(count_events("sync /new"), TOGETHER);
-    atomic_fetch_add(&clock_at, PAUSE - 1);
-    ck_assert_int_eq(update_together(), 0);
-    atomic_fetch_add(&clock_at, 1);
-    ck_assert_int_eq(update_together(), 1);
-}
-END_TEST
-
-static sem_t is_syncing, may_sync;
-
-static bool take_long(void)
-{
-    sem_post(&is_syncing);
-    sem_wait(&may_sync);
-    return false;
-}
-
-/* One that is under way holds up those who have come before it took long, and nobody else. */
-START_TEST(while_it_takes_long_others_go_on)
-{
-    sem_init(&is_syncing, 0, 0);
-    sem_init(&may_sync, 0, 0);
-    on_sync_of_all = take_long;
-    make_busy();
-    gather(changes, 2, 0);
-    sem_post(&may_go_on);
-    sem_wait(&is_syncing);
-    end_busy();
-    atomic_fetch_add(&clock_at, SLOW - 1);
-    ck_assert(fs_syncfs_may((struct store_fs *)fixture.store));
-    atomic_fetch_add(&clock_at, 1);
-    ck_assert(!fs_syncfs_may((struct store_fs *)fixture.store));
-    ck_assert_int_eq(result_of(CREATE, "/other", "text"), STORE_DONE);
-    ck_assert_int_eq(atomic_load(&syncs_by_changes), 1);
-    sem_post(&may_sync);
-    await(&changes[0].waiting);
-    await(&changes[1].waiting);
-}
-END_TEST
-
-static const struct {
-    long type;
-    enum store_durability durability;
-    int syncs; /* of the file system */
-} places[] = {{XFS_SUPER_MAGIC, STORE_DURABILITY_ALWAYS, 1},
-              {BTRFS_SUPER_MAGIC, STORE_DURABILITY_ALWAYS, 0},
-              {TMPFS_MAGIC, STORE_DURABILITY_ALWAYS, 0},
-              {OVERLAYFS_SUPER_MAGIC, STORE_DURABILITY_ALWAYS, 0},
-              {XFS_SUPER_MAGIC, STORE_DURABILITY_INTERVAL, 0},
-              {XFS_SUPER_MAGIC, STORE_DURABILITY_NONE, 0}};
-
-START_TEST(only_where_a_sync_of_all_keeps_its_word)
-{
-    close_fixture();
-    file_system = places[_i].type;
-    struct store_fs_settings settings = {.durability = places[_i].durability};
-    fixture.store = open_store(0, &settings);
-    ck_assert_int_eq(update_together(), places[_i].syncs);
-    bool each = places[_i].syncs == 0 && places[_i].durability == STORE_DURABILITY_ALWAYS;
-    if (places[_i].syncs == 0)
-        ck_assert_int_eq(count_events("sync /new"), each ? TOGETHER : 0);
-}
-END_TEST
-
 enum { MOST = 64, MORE = MOST + 6 };
 
 START_TEST(no_more_than_64_together)
@@ -499,10 +380,6 @@ int main(void)
     tcase_add_loop_test(tests, below_new_directories_all_above_are_synced, 0, 2);
     tcase_add_test(tests, each_is_told_what_it_is_told_alone);
     tcase_add_loop_test(tests, directory_is_looked_at_anew, 0, 2);
-    tcase_add_test(tests, where_that_takes_long_each_is_synced_for_a_while);
-    tcase_add_test(tests, while_it_takes_long_others_go_on);
-    tcase_add_loop_test(tests, only_where_a_sync_of_all_keeps_its_word, 0,
-                        sizeof places / sizeof *places);
     tcase_add_test(tests, no_more_than_64_together);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

@@ -160,4 +160,22 @@ static void let_go(struct change *changes, int count)
         await(&changes[i].waiting);
 }
 
+/* Does them together; `fail`: the fsync that fails, counted from 1. */
+static inline void do_together(struct change *changes, int count, int fail)
+{
+    make_busy();
+    gather(changes, count, fail);
+    let_go(changes, count);
+    atomic_store(&fail_at, 0);
+}
+
+static inline int count_events(const char *event)
+{
+    int count = 0;
+    size_t size = strlen(event);
+    for (const char *at = events; (at = strstr(at, event)) != NULL; at += size)
+        count += at[size] == ',' || at[size] == '\0';
+    return count;
+}
+
 #endif
