@@ -33,8 +33,9 @@ TEXT = "x" * 100
 
 
 class Bench:
-    """A server, the load program and the plain program. Each of these has its own directories below
-    the document root, for CREATE a new one in each run."""
+    """A server, the load program and the plain program. What is measured has its own directories
+    below the document root: for CREATE a new one in each run, for UPDATE the same one, since what a
+    file costs that is replaced is up to who wrote it."""
 
     def __init__(self, directory, server, options):
         self.directory = directory
@@ -43,7 +44,7 @@ class Bench:
         self.load_program = bench.compile_c("load", directory, "-D_GNU_SOURCE")
         self.plain_program = bench.compile_c("batches", directory, "-D_GNU_SOURCE")
         self.numbers = itertools.count()
-        self.kept = {user: self.new_directory(KEYS) for user in ("sttpd", "plain")}
+        self.kept = {user: self.new_directory(KEYS) for user in (1, MANY, "plain")}
 
     def new_directory(self, files=0):
         """With some files in it, all of which are on disk."""
@@ -82,7 +83,7 @@ class Bench:
 
     def changes(self, action, connections, beside=None):
         """Changes a second of one run; with `beside`, its figures too: another load's meanwhile."""
-        table = self.table(action, self.directory_for(action, "sttpd"))
+        table = self.table(action, self.directory_for(action, connections))
         load = self.start(table, "-u", f"-c{connections}")
         figures = end(beside()) if beside else None
         done = end(load)
@@ -143,7 +144,7 @@ def ratio(some, others):
 
 def show_beside_changes(bench_, rounds):
     table = bench_.directory / "shown.table"
-    bench_.table("SHOW", bench_.kept["sttpd"]).rename(table)
+    bench_.table("SHOW", bench_.kept[1]).rename(table)
 
     def shows():
         return bench_.start(table, f"-c{SHOWERS}")
