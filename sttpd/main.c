@@ -83,8 +83,9 @@ static void fit_descriptor_limit(struct sttpd *sttpd)
     const struct sttpd_options *options = &sttpd->options;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t workers = options->threads > 0 ? options->threads : (uint64_t)processors;
-    uint64_t besides = options->storage_threads * STORE_FS_DESCRIPTORS + DESCRIPTORS_BESIDES +
-                       workers * (DESCRIPTORS_OF_WORKER + options->listen.count);
+    uint64_t besides =
+        options->storage_threads * (STORE_FS_DESCRIPTORS + STORE_FS_DESCRIPTORS_TOGETHER) +
+        DESCRIPTORS_BESIDES + workers * (DESCRIPTORS_OF_WORKER + options->listen.count);
     uint64_t wanted = options->max_connections + besides;
     uint64_t connections;
     struct rlimit limit;

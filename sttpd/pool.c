@@ -194,7 +194,7 @@ static unsigned ready_of(const pool *self, int line)
         return least(waiting, listings_share(threads) - self->listing);
     if (line == OTHERS)
         return waiting;
-    bool may = self->joined < threads && self->joining < self->most_joining;
+    bool may = self->joining < self->most_joining;
     return may ? least(waiting, self->most_joining - self->joining) : 0;
 }
 
@@ -208,8 +208,7 @@ static unsigned ready(const pool *self)
 
 static bool needs_watch(const pool *self)
 {
-    return self->lines[JOINING].waiting > 0 && ready_of(self, JOINING) == 0 && !self->watched &&
-           self->joined < self->settings.threads;
+    return self->lines[JOINING].waiting > 0 && ready_of(self, JOINING) == 0 && !self->watched;
 }
 
 static int64_t monotonic_now(void)

@@ -42,7 +42,7 @@ void pool_release(pool *pool, const store_operation *operation);
 bool pool_add(pool *pool, store_operation *operation);
 
 /* Another operation that `joins` and waits, to be done together with the one that `run` got, in the
- * same thread; NULL where none may be: no more than `threads` of them are under way at once. */
+ * same thread; NULL where none may be, since `threads` of them are under way. */
 store_operation *pool_join(pool *pool, struct pool_thread *thread);
 
 /* Waits for the operations under way, ends the threads, and returns those that no thread had begun,

@@ -153,6 +153,7 @@ static int destroy(struct store_fs *fs)
     pool_destroy(fs->pool);
     path_queue_destroy(fs->paths);
     fs_close(fs->root.fd);
+    pthread_mutex_destroy(&fs->syncfs.lock);
     pthread_mutex_destroy(&fs->group.lock);
     pthread_mutex_destroy(&fs->steps_lock);
     free(fs);
@@ -270,6 +271,7 @@ bool store_fs_open(const struct store_fs_settings *settings, store **opened, cha
     fs->unique = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     pthread_mutex_init(&fs->steps_lock, NULL);
     pthread_mutex_init(&fs->group.lock, NULL);
+    pthread_mutex_init(&fs->syncfs.lock, NULL);
     if (!open_root(fs, settings->docroot, error, capacity) ||
         !start(fs, settings, error, capacity)) {
         destroy(fs);

@@ -18,8 +18,9 @@ enum store_durability {
     STORE_DURABILITY_NONE        /* a crash of the server; the kernel writes when it likes */
 };
 
-/* Descriptors that an operation has open at once, at most; the store has one besides. */
-enum { STORE_FS_DESCRIPTORS = 5 };
+/* Descriptors that an operation has open at once, at most, and each of those that one thread does
+ * together beside what the other threads do; the store has one besides. */
+enum { STORE_FS_DESCRIPTORS = 5, STORE_FS_DESCRIPTORS_TOGETHER = 2 };
 
 /* Zero stands for the default in every field but `docroot`. What it points to is copied. */
 struct store_fs_settings {

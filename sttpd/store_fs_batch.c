@@ -40,7 +40,6 @@ struct member {
 
 struct batch {
     struct store_fs *fs;
-    unsigned failures; /* of syncs of the file system, before anything was written */
     unsigned count;
     unsigned directory_count;
     struct member members[MOST]; /* whose texts were written */
@@ -110,7 +109,7 @@ static void collect(struct batch *batch, store_operation *first, struct pool_thr
     store_operation *operation = first;
     while (operation != NULL) {
         add(batch, operation);
-        bool more = batch->count < MOST && fs_milliseconds() < until;
+        bool more = batch->count < MOST && fs_milliseconds() < until && fs_syncfs_may(batch->fs);
         operation = more ? pool_join(batch->fs->pool, thread) : NULL;
     }
 }
@@ -122,7 +121,7 @@ static void sync_texts(struct batch *batch)
     struct fs_wanted_sync wanted[MOST];
     for (unsigned i = 0; i < batch->count; i++)
         wanted[i].fd = batch->members[i].change.fd;
-    fs_sync_together(batch->fs, wanted, batch->count, batch->failures, fs_sync);
+    fs_sync_together(batch->fs, wanted, batch->count, fs_sync);
     for (unsigned i = 0; i < batch->count; i++) {
         struct member *member = &batch->members[i];
         errno = wanted[i].error;
@@ -157,7 +156,7 @@ static void sync_directories(struct batch *batch)
         wanted[count].fd = directory->fd;
         directories[count++] = directory;
     }
-    fs_sync_together(batch->fs, wanted, count, batch->failures, fs_sync_shared);
+    fs_sync_together(batch->fs, wanted, count, fs_sync_shared);
     for (unsigned i = 0; i < count; i++) {
         directories[i]->error = wanted[i].error;
         directories[i]->result = wanted[i].error == 0 ? STORE_DONE : STORE_OUTCOME_UNKNOWN;
@@ -209,7 +208,6 @@ void fs_batch_run(struct store_fs *fs, store_operation *first, struct pool_threa
 {
     struct batch batch;
     batch.fs = fs;
-    batch.failures = fs_syncfs_failures(fs);
     batch.count = batch.directory_count = 0;
     collect(&batch, first, thread);
     sync_texts(&batch);

@@ -53,10 +53,10 @@ struct fs_group {
 /* Syncs of the whole file system: see store_fs_syncfs.c. Times are of fs_milliseconds. */
 struct fs_syncfs {
     bool usable;
-    bool tells_one;                    /* of several callers about some failures */
-    atomic_int_least64_t begun;        /* the first one of those under way; 0: none is */
-    atomic_int_least64_t paused_until; /* since one took long */
-    atomic_uint failures;
+    pthread_mutex_t lock; /* of changes of what follows */
+    unsigned under_way;
+    atomic_int_least64_t begun;        /* since when one is under way; 0: none is */
+    atomic_int_least64_t paused_until; /* since one took long, or failed */
 };
 
 struct store_fs {
@@ -259,18 +259,15 @@ int64_t fs_milliseconds(void);
 void fs_syncfs_init(struct store_fs *fs);
 bool fs_syncfs_may(struct store_fs *fs);
 
-/* How often it has failed. */
-unsigned fs_syncfs_failures(const struct store_fs *fs);
-
 struct fs_wanted_sync {
     int fd;
     int error; /* what came of it: 0 or an errno */
 };
 
 /* Syncs files or directories of one file system: together where that may be, else each by `alone`.
- * `failures`: how many there were before anything of it was written. */
+ */
 void fs_sync_together(struct store_fs *fs, struct fs_wanted_sync *wanted, unsigned count,
-                      unsigned failures, int (*alone)(struct store_fs *fs, int fd));
+                      int (*alone)(struct store_fs *fs, int fd));
 
 /* ---- store_fs_batch.c: many changes by one thread ---- */
 

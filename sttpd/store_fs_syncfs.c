@@ -1,10 +1,9 @@
 /* One sync of the whole file system in place of many, where that is right and fast.
  *
- * It keeps its word only where that is known: on some file systems it does nothing at all. ext4
- * without a journal writes its tables behind the flush of the disk's cache that `syncfs` makes, so
- * that one `fsync` has to follow; before Linux 6.5 that one does not flush either when it finds
- * nothing to write. And there a table that could not be written is told to one caller alone: so a
- * failure is one for all who have begun before it was known.
+ * It is right on XFS, and on ext4 with a journal. Without one, ext4 leaves its tables of inodes to
+ * the very end of `syncfs`: an `fsync` of another thread that comes meanwhile finds nothing to
+ * write, and returns before they are on disk. And on some file systems `syncfs` does nothing at
+ * all.
  *
  * It also waits for what other programs have written. Where one takes long no other begins, and
  * none does for a while after it: each change goes its own way meanwhile. */
@@ -17,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
-#include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,22 +49,12 @@ static bool read_journal_task(dev_t device, char *line, size_t size)
     return done;
 }
 
-static bool flushes_always(void)
+static bool has_journal(const struct fs_root *root)
 {
-    struct utsname kernel;
-    unsigned release, patch;
-    return uname(&kernel) == 0 && sscanf(kernel.release, "%u.%u", &release, &patch) == 2 &&
-           (release > 6 || (release == 6 && patch >= 5));
-}
-
-static void init_ext4(struct store_fs *fs)
-{
-    struct stat root;
+    struct stat status;
     char task[32];
-    if (fstat(fs->root.fd, &root) == -1 || !read_journal_task(root.st_dev, task, sizeof task))
-        return;
-    fs->syncfs.tells_one = strncmp(task, "<none>", strlen("<none>")) == 0;
-    fs->syncfs.usable = !fs->syncfs.tells_one || flushes_always();
+    return fstat(root->fd, &status) == 0 && read_journal_task(status.st_dev, task, sizeof task) &&
+           strncmp(task, "<none>", strlen("<none>")) != 0;
 }
 
 void fs_syncfs_init(struct store_fs *fs)
@@ -74,10 +62,8 @@ void fs_syncfs_init(struct store_fs *fs)
     struct statfs status;
     if (fs->durability != STORE_DURABILITY_ALWAYS || fstatfs(fs->root.fd, &status) == -1)
         return;
-    if ((uint32_t)status.f_type == XFS_SUPER_MAGIC)
-        fs->syncfs.usable = true;
-    else if (status.f_type == EXT4_SUPER_MAGIC)
-        init_ext4(fs);
+    fs->syncfs.usable = (uint32_t)status.f_type == XFS_SUPER_MAGIC ||
+                        (status.f_type == EXT4_SUPER_MAGIC && has_journal(&fs->root));
 }
 
 /* ---- whether it is fast ---- */
@@ -91,57 +77,57 @@ int64_t fs_milliseconds(void)
 
 bool fs_syncfs_may(struct store_fs *fs)
 {
+    if (!fs->syncfs.usable)
+        return false;
     int64_t now = fs_milliseconds();
     int64_t begun = atomic_load(&fs->syncfs.begun);
-    return fs->syncfs.usable && now >= atomic_load(&fs->syncfs.paused_until) &&
-           (begun == 0 || now - begun < SLOW);
+    return now >= atomic_load(&fs->syncfs.paused_until) && (begun == 0 || now - begun < SLOW);
 }
 
-/* Where a sandbox forbids it there is nothing to tell but that. */
-static void note_failure(struct store_fs *fs)
+static void note_begin(struct fs_syncfs *syncfs, int64_t now)
 {
-    atomic_store(&fs->syncfs.paused_until, fs_milliseconds() + PAUSE);
-    if (errno != ENOSYS && errno != EPERM)
-        atomic_fetch_add(&fs->syncfs.failures, 1);
+    pthread_mutex_lock(&syncfs->lock);
+    if (syncfs->under_way++ == 0)
+        atomic_store(&syncfs->begun, now);
+    pthread_mutex_unlock(&syncfs->lock);
 }
 
+/* Others that are under way still count from now on. */
+static void note_end(struct fs_syncfs *syncfs, int64_t now, int64_t paused_until)
+{
+    pthread_mutex_lock(&syncfs->lock);
+    atomic_store(&syncfs->begun, --syncfs->under_way == 0 ? 0 : now);
+    if (paused_until > atomic_load(&syncfs->paused_until))
+        atomic_store(&syncfs->paused_until, paused_until);
+    pthread_mutex_unlock(&syncfs->lock);
+}
+
+/* A failure may be that of another program's file, or of a sandbox that forbids the call. */
 static bool sync_all(struct store_fs *fs, int fd)
 {
-    int64_t now = fs_milliseconds();
-    int64_t none = 0;
-    bool first = atomic_compare_exchange_strong(&fs->syncfs.begun, &none, now);
+    int64_t begun = fs_milliseconds();
+    note_begin(&fs->syncfs, begun);
     bool done = syncfs(fd) == 0;
-    if (!done)
-        note_failure(fs);
-    int64_t took = fs_milliseconds() - now;
-    if (took >= SLOW)
-        atomic_store(&fs->syncfs.paused_until, now + took + PAUSE + PAUSE_FACTOR * took);
-    if (first)
-        atomic_store(&fs->syncfs.begun, 0);
+    bool forbidden = !done && (errno == ENOSYS || errno == EPERM);
+    int64_t now = fs_milliseconds();
+    int64_t took = now - begun;
+    int64_t paused_until = 0;
+    if (forbidden)
+        paused_until = INT64_MAX;
+    else if (!done || took >= SLOW)
+        paused_until = now + PAUSE + PAUSE_FACTOR * took;
+    note_end(&fs->syncfs, now, paused_until);
     return done;
 }
 
 /* ---- syncs ---- */
 
-unsigned fs_syncfs_failures(const struct store_fs *fs)
-{
-    return atomic_load(&fs->syncfs.failures);
-}
-
 void fs_sync_together(struct store_fs *fs, struct fs_wanted_sync *wanted, unsigned count,
-                      unsigned failures, int (*alone)(struct store_fs *fs, int fd))
+                      int (*alone)(struct store_fs *fs, int fd))
 {
     bool together = count >= WORTH && fs_syncfs_may(fs) && sync_all(fs, wanted[0].fd);
     for (unsigned i = 0; i < count; i++) {
-        /* The first one flushes for all; if it cannot, each has to. */
-        bool flushed = together && i > 0;
-        int done = flushed ? fs_own_verdict(wanted[i].fd) : alone(fs, wanted[i].fd);
+        int done = together ? fs_own_verdict(wanted[i].fd) : alone(fs, wanted[i].fd);
         wanted[i].error = done == 0 ? 0 : errno;
-        together = together && (i > 0 || done == 0);
     }
-    if (!fs->syncfs.tells_one || fs_syncfs_failures(fs) == failures)
-        return;
-    for (unsigned i = 0; i < count; i++)
-        if (wanted[i].error == 0)
-            wanted[i].error = EIO;
 }

@@ -1,8 +1,8 @@
 /* slow-calls MICROSECONDS PROGRAM [ARGUMENT]...
  *
- * Runs the program in place of itself, with every fsync that it makes delayed from outside: the
- * kernel tells a process beside it of each (seccomp_unotify(2)), and lets the call go on when that
- * says so. The program is as it is, and other calls cost nothing. */
+ * Runs the program in place of itself, with every fsync and syncfs that it makes delayed from
+ * outside: the kernel tells a process beside it of each (seccomp_unotify(2)), and lets the call go
+ * on when that says so. The program is as it is, and other calls cost nothing. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -66,7 +66,8 @@ static int listen_to_calls(void)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_fsync, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_fsync, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_syncfs, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };

@@ -30,10 +30,10 @@ def slow_by_fault_point(docroot):
 
 @contextlib.contextmanager
 def slow_changes_by_fault_point(docroot):
-    """A change takes a second, and what is in memory is shown from there."""
+    """A change takes a second, which makes a file, and what is in memory is shown from there."""
     with Faults() as faults, \
             Server(docroot=docroot, program=Faults.PROGRAM, env=faults.env) as server:
-        with faults.delayed("openat2", SECOND):
+        with faults.delayed("openat", SECOND):
             yield server
 
 

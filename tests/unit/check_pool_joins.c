@@ -147,6 +147,24 @@ START_TEST(so_many_join)
 }
 END_TEST
 
+/* However many one thread has taken: what waits behind them has the other threads. */
+START_TEST(many_slow_ones_hold_up_no_other)
+{
+    store_operation changes[THREADS + 2] = {0};
+    atomic_store(&is_patient, false);
+    hold_two(changes, THREADS + 2);
+    open_gate(1);
+    wait_for(&has_joined, 1);
+    wait_for(&begun, THREADS - 2);
+    open_gate(THREADS + 1);
+    for (int i = 0; i < THREADS + 2; i++)
+        sem_post(&may_end);
+    wait_for(&ended, THREADS + 2);
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
 /* Neither a change that is to be done alone, nor anything where none waits. */
 START_TEST(only_those_join_that_may)
 {
@@ -272,6 +290,7 @@ int main(void)
     tcase_add_test(tests, slow_changes_hold_up_no_other);
     tcase_add_loop_test(tests, few_begin, 0, 2);
     tcase_add_test(tests, so_many_join);
+    tcase_add_test(tests, many_slow_ones_hold_up_no_other);
     tcase_add_test(tests, only_those_join_that_may);
     tcase_add_test(tests, none_joins_when_the_pool_stops);
     tcase_add_test(tests, watch_is_replaced);
