@@ -102,7 +102,8 @@ def beside_shows(slow):
     """Beside slow changes a text that is in memory is shown without a thread of the storage."""
     with temporary_directory() as directory:
         shown = (b"/s0", b"text-0") if can_show_at_once(directory) else None
-    all_together(slow, 100, 2 * SECOND, 5, slow_show=False, where=None, shown=shown)
+    # Where the file system has a journal many changes share a slow sync.
+    all_together(slow, 100, SECOND, 5, slow_show=False, where=None, shown=shown)
 
 
 def test_shows_from_memory_by_fault_point():

@@ -282,10 +282,10 @@ def test_few_open_files_leave_room_for_storage():
 
 
 def test_every_storage_thread_has_its_open_files():
-    """A change that makes directories has five of them."""
+    """A change that makes directories has five of them, one that is done with others two."""
     with Server("--storage-threads", "64", "--threads", "8",
                 wrapper=["prlimit", "--nofile=1000"]) as server:
-        server.wait_log(r" warning max_connections is 512, not 10000: the limit of open files is 1000")
+        server.wait_log(r" warning max_connections is 500, not 10000: the limit of open files is 1000")
 
 
 def test_closed_standard_descriptors():
