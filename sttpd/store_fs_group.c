@@ -105,8 +105,8 @@ static int lead(struct fs_group *group, struct fs_shared *directory, struct fs_m
     return error;
 }
 
-/* Unlike a sync it never makes the disk empty its cache. Sandboxes may not have the
- * call; an error of any other kind may be the answer, which is given once. */
+/* Unlike a sync it never makes the disk empty its cache. Sandboxes may not have the call; an error
+ * of any other kind may be the answer, which is given once. */
 int fs_own_verdict(int fd)
 {
     int told = sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
