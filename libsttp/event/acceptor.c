@@ -306,7 +306,7 @@ static void on_connection(evutil_socket_t fd, short what, void *argument)
     struct sttp__acceptor *acceptor = argument;
     (void)fd;
     (void)what;
-    sttp__end_runs(acceptor->worker);
+    sttp__run_ready(acceptor->worker);
     sttp__worker_tick(acceptor->worker);
     for (int left = ACCEPTS_PER_EVENT; left > 0 && accept_one(acceptor); left--)
         ;

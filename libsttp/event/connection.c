@@ -5,9 +5,11 @@
  *     flush   ── one write for all answers that are ready
  *     settle  ── what to wait for next: computed from the state, never toggled
  *
- * The runs of connections whose sockets are ready together begin one after the other, up to
+ * Connections whose sockets are ready together run in the order in which they last ran: who has
+ * waited for longest is first. They do so in groups, whose runs begin one after the other, up to
  * `process`, and then end: their peers, who may be one program, are woken less often so than where
- * each receive is followed by its write.
+ * each receive is followed by its write. A group ends when its answers are many: the first one
+ * waits for the last.
  *
  * A handler that answers at once comes back here only by way of its reply, which puts the answer
  * into the output and no more, so nothing recurses.
@@ -19,18 +21,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "engine.h"
 #include "memory.h"
 
 enum {
+    GROUP_ANSWERS = 40 << 10, /* bytes; also what large answers may take before they are counted */
     LINGER_READS_PER_RUN = 16,
     SPARE_INPUT = 64,    /* bytes */
     TAKEN_IN_TIME = 4096 /* bytes that a peer has to take within the send timeout */
 };
-
-static void on_event(evutil_socket_t fd, short what, void *argument);
 
 static int socket_of(const struct sttp__connection *connection)
 {
@@ -162,9 +162,7 @@ int sttp__connection_untaken(const struct sttp__connection *connection)
     return ioctl(socket_of(connection), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
-/* Whether the peer has taken enough since its time began: that time begins anew then. Single bytes
- * now and then shall not hold a connection for ever. */
-static bool has_taken(struct sttp__connection *connection)
+bool sttp__connection_has_taken(struct sttp__connection *connection)
 {
     int untaken = sttp__connection_untaken(connection);
     if (connection->untaken - untaken < TAKEN_IN_TIME)
@@ -181,7 +179,7 @@ __attribute__((noinline)) static void note_full(struct sttp__connection *connect
         return;
     }
     connection->untaken += sent;
-    connection->took = has_taken(connection);
+    connection->took = sttp__connection_has_taken(connection);
 }
 
 static void flush(struct sttp__connection *connection)
@@ -248,7 +246,7 @@ static void listen_for(struct sttp__connection *connection, short wanted, bool e
     if (wanted == 0)
         return;
     event_assign(event, connection->worker->base, socket_of(connection), wanted | EV_PERSIST,
-                 on_event, connection);
+                 sttp__connection_on_event, connection);
     if (event_add(event, NULL) == 0)
         return;
     connection->interest = 0;
@@ -326,11 +324,12 @@ static void settle(struct sttp__connection *connection)
 }
 
 /* The first half of a run. */
-static inline void begin_run(struct sttp__connection *connection, bool readable)
+static void begin_run(struct sttp__connection *connection, bool readable)
 {
     bool wanted = wants_bytes(connection);
     connection->surplus = readable && !wanted && connection->state != STTP__LINGERING;
     connection->busy = true;
+    connection->last_run = ++connection->worker->runs;
     if (connection->state == STTP__LINGERING && readable) {
         sttp__worker_tick(connection->worker);
         linger(connection);
@@ -345,168 +344,77 @@ static inline void begin_run(struct sttp__connection *connection, bool readable)
     }
 }
 
-/* The second half; the connection may be gone then. */
-static void end_run(struct sttp__connection *connection)
+/* The second half; the connection may be gone then. Not inlined: what it consists of is. */
+__attribute__((noinline)) static void end_run(struct sttp__connection *connection)
 {
     flush(connection);
     connection->busy = false;
     settle(connection);
 }
 
-void sttp__end_runs(struct sttp__worker *worker)
+/* Runs connections as a group, from `next` on; returns the first behind it. */
+static struct sttp__connection **run_group(struct sttp__connection **next,
+                                           struct sttp__connection **end)
 {
-    if (worker->begun_count == 0)
+    struct sttp__connection **first = next;
+    size_t answers = 0;
+    while (next < end && answers < GROUP_ANSWERS) {
+        begin_run(*next, (*next)->readable);
+        answers += (*next++)->output.size;
+    }
+    while (first < next)
+        end_run(*first++);
+    return next;
+}
+
+void sttp__run_ready(struct sttp__worker *worker)
+{
+    struct sttp__connection **next = worker->ready, **end = next + worker->ready_count;
+    if (next == end)
         return;
-    for (unsigned i = 0; i < worker->begun_count; i++)
-        end_run(worker->begun[i]);
-    worker->begun_count = 0;
+    while (next < end)
+        next = run_group(next, end);
+    worker->ready_count = 0;
     sttp__unsent_trim(worker);
 }
 
-static void on_event(evutil_socket_t fd, short what, void *argument)
+static void run_alone(struct sttp__connection *connection, bool readable)
+{
+    struct sttp__worker *worker = connection->worker;
+    begin_run(connection, readable);
+    end_run(connection);
+    sttp__unsent_trim(worker);
+}
+
+/* Puts the connection before those that ran later. The kernel does not: it looks again at sockets
+ * that were ready, in their order, and then at those that have become so meanwhile. */
+static void add_ready(struct sttp__worker *worker, struct sttp__connection *connection)
+{
+    unsigned at = worker->ready_count++;
+    for (; at > 0 && worker->ready[at - 1]->last_run > connection->last_run; at--)
+        worker->ready[at] = worker->ready[at - 1];
+    worker->ready[at] = connection;
+}
+
+void sttp__connection_on_event(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__connection *connection = argument;
     struct sttp__worker *worker = connection->worker;
     (void)fd;
     if (what & EV_WRITE)
         connection->socket_full = false;
-    worker->begun[worker->begun_count++] = connection;
-    begin_run(connection, what & EV_READ);
-    /* Large answers do not gather: they are not counted before the run ends. */
-    if (worker->begun_count == STTP__MOST_BEGUN ||
-        event_base_get_num_events(worker->base, EVENT_BASE_COUNT_ACTIVE) == 0 ||
-        connection->output.size > STTP__CHUNK_CAPACITY)
-        sttp__end_runs(worker);
+    bool is_last = event_base_get_num_events(worker->base, EVENT_BASE_COUNT_ACTIVE) == 0;
+    if (is_last && worker->ready_count == 0) {
+        run_alone(connection, what & EV_READ);
+        return;
+    }
+    connection->readable = what & EV_READ;
+    add_ready(worker, connection);
+    if (is_last || worker->ready_count == STTP__MOST_READY)
+        sttp__run_ready(worker);
 }
 
 void sttp__connection_run(struct sttp__connection *connection)
 {
-    struct sttp__worker *worker = connection->worker;
-    worker->begun[worker->begun_count++] = connection;
-    begin_run(connection, false);
-    sttp__end_runs(worker);
-}
-
-/* ---- life ---- */
-
-sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
-                                  const struct sttp__address *peer, bool counted)
-{
-    struct sttp__worker *worker = acceptor->worker;
-    sttp_server *server = worker->server;
-    struct sttp__connection *connection = sttp__allocate(&server->allocator, sizeof *connection);
-    if (connection == NULL)
-        return STTP_ERR_MEMORY;
-    *connection = (struct sttp__connection){.worker = worker,
-                                            .fd = fd,
-                                            .listener = acceptor->listener,
-                                            .peer = *peer,
-                                            .counted = counted,
-                                            .hungry = true,
-                                            .interest = EV_READ,
-                                            .timeout = STTP__TIMEOUT_IDLE};
-    connection->end = &connection->first;
-    event_assign(&connection->event, worker->base, fd, EV_READ | EV_PERSIST, on_event, connection);
-    if (event_add(&connection->event, NULL) != 0) {
-        sttp__release(&server->allocator, connection);
-        return STTP_ERR_MEMORY;
-    }
-    connection->id = atomic_fetch_add(&server->next_id, 1) + 1;
-    sttp__worker_add(connection);
-    sttp__notify(server,
-                 &(sttp_notice){.kind = STTP_NOTICE_OPENED,
-                                .connection = connection->id,
-                                .listener = acceptor->listener->address},
-                 peer);
-    return STTP_OK;
-}
-
-void sttp__connection_fail(struct sttp__connection *connection, sttp_close_reason reason,
-                           int system_errno)
-{
-    if (connection->failed)
-        return;
-    connection->failed = true;
-    connection->reason = reason;
-    connection->failure = system_errno;
-}
-
-void sttp__connection_close(struct sttp__connection *connection, sttp_close_reason reason)
-{
-    struct sttp__worker *worker = connection->worker;
-    sttp_server *server = worker->server;
-    int fd = socket_of(connection);
-    if (connection->interest != 0)
-        event_del(&connection->event);
-    sttp__reply_orphan_all(connection);
-    sttp__output_clear(&connection->output, &worker->pool);
-    sttp__drop_input(connection);
-    sttp__unsent_count(connection);
-    close(fd);
-    if (connection->counted)
-        sttp__address_count_remove(server->addresses, &connection->peer);
-    atomic_fetch_sub(&server->connections, 1);
-    sttp__notify(server,
-                 &(sttp_notice){.kind = STTP_NOTICE_CLOSED,
-                                .connection = connection->id,
-                                .listener = connection->listener->address,
-                                .reason = reason,
-                                .system_errno = connection->failure,
-                                .requests = connection->requests},
-                 &connection->peer);
-    sttp__worker_remove(connection);
-    sttp__release(&server->allocator, connection);
-}
-
-void sttp__connection_reset(struct sttp__connection *connection, sttp_close_reason reason)
-{
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(socket_of(connection), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    sttp__connection_close(connection, reason);
-}
-
-/* A socket is writable again only when much of its queue is gone: a slow peer can take bytes for
- * long before that. */
-void sttp__connection_spare_or_reset(struct sttp__connection *connection, sttp_close_reason reason)
-{
-    if (connection->since < connection->worker->now && has_taken(connection))
-        sttp__worker_set_timeout(connection, STTP__TIMEOUT_SEND, true);
-    else
-        sttp__connection_reset(connection, reason);
-}
-
-void sttp__connection_expire(struct sttp__connection *connection)
-{
-    switch (connection->timeout) {
-    case STTP__TIMEOUT_IDLE:
-        if (sttp__connection_has_input(connection))
-            sttp__worker_set_timeout(connection, STTP__TIMEOUT_IDLE, true);
-        else
-            sttp__connection_close(connection, STTP_CLOSE_IDLE_TIMEOUT);
-        break;
-    case STTP__TIMEOUT_REQUEST:
-        sttp__expire_request(connection);
-        sttp__connection_run(connection);
-        break;
-    case STTP__TIMEOUT_SEND:
-        sttp__connection_spare_or_reset(connection, STTP_CLOSE_SEND_TIMEOUT);
-        break;
-    default:
-        sttp__connection_close(connection, connection->reason);
-    }
-}
-
-void sttp__connection_stop(struct sttp__connection *connection)
-{
-    if (connection->state != STTP__OPEN)
-        return;
-    connection->stopping = true;
-    if (ioctl(socket_of(connection), FIONREAD, &connection->last_bytes) != 0)
-        connection->last_bytes = 0;
-    const struct sttp__worker *worker = connection->worker;
-    bool quiet = worker->now - connection->since >= worker->timeouts[STTP__TIMEOUT_LINGER];
-    if (connection->timeout == STTP__TIMEOUT_IDLE && connection->last_bytes == 0 && quiet)
-        sttp__connection_close(connection, STTP_CLOSE_STOP);
-    else
-        sttp__worker_schedule(connection);
+    run_alone(connection, false);
 }

@@ -67,7 +67,7 @@ void sttp__reply_orphan_all(struct sttp__connection *connection);
 /* Frees a reply that came, or was in the mailbox, when nobody took it any more. */
 void sttp__reply_discard(struct sttp_reply *reply);
 
-/* ---- connections: connection.c ---- */
+/* ---- connections: connection.c, connection_life.c ---- */
 
 /* Which timeout a connection is under. Each kind has one length, so a list in the order of entry is
  * in the order of expiry. */
@@ -95,6 +95,7 @@ struct sttp__connection {
     TAILQ_ENTRY(sttp__connection) in_runnable;
     uint64_t since; /* when it entered its timeout list */
     uint64_t linger_since;
+    uint64_t last_run; /* which one of its worker that was */
     uint64_t id;
     uint64_t requests;
     struct sttp__listener *listener;
@@ -119,6 +120,7 @@ struct sttp__connection {
     enum sttp__timeout timeout;
     sttp_close_reason reason; /* why its input has ended */
     short interest;           /* the event is registered for this */
+    bool readable;            /* what it is ready for: else it is writable only */
     bool busy;                /* within a run: answers are sent at its end */
     bool surplus;             /* bytes have come in it that are not wanted */
     bool runnable;            /* in the worker's list of those that have work */
@@ -140,14 +142,16 @@ TAILQ_HEAD(sttp__connections, sttp__connection);
 sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
                                   const struct sttp__address *peer, bool counted);
 
-/* Does what there is to do but read: parses, sends; may close the connection. Not while runs have
- * begun. */
+/* Its socket is ready: it runs with the others that are. */
+void sttp__connection_on_event(evutil_socket_t fd, short what, void *argument);
+
+/* Does what there is to do but read: parses, sends; may close the connection. Not while others are
+ * ready. */
 void sttp__connection_run(struct sttp__connection *connection);
 
-/* Ends the runs that have begun: what they have made is sent, what to wait for next is set, and
- * connections may be closed. Each callback but that of a connection's event calls it first; when
- * the loop waits, none has begun. */
-void sttp__end_runs(struct sttp__worker *worker);
+/* Runs the connections that are ready; they may be closed. Each callback but that of a connection's
+ * event calls it first; when the loop waits, none is ready. */
+void sttp__run_ready(struct sttp__worker *worker);
 
 /* Marks a connection as broken: its run closes it at the end. */
 void sttp__connection_fail(struct sttp__connection *connection, sttp_close_reason reason,
@@ -175,6 +179,10 @@ bool sttp__connection_has_input(const struct sttp__connection *connection);
 
 /* Bytes that were given to the socket and that the peer has not acknowledged. */
 int sttp__connection_untaken(const struct sttp__connection *connection);
+
+/* Whether the peer has taken enough since its time began: that time begins anew then. Single bytes
+ * now and then shall not hold a connection for ever. */
+bool sttp__connection_has_taken(struct sttp__connection *connection);
 
 /* Whether closing it now takes an answer from the peer. */
 bool sttp__connection_is_unfinished(const struct sttp__connection *connection);
@@ -245,8 +253,8 @@ void sttp__room_message(struct sttp__worker *worker, struct sttp__message *messa
 
 /* ---- workers: worker.c ---- */
 
-/* Connections that wait for each other's answers to be sent, at most. */
-enum { STTP__MOST_BEGUN = 16 };
+/* Connections that are put in order, at most. */
+enum { STTP__MOST_READY = 64 };
 
 struct sttp__worker {
     sttp_server *server;
@@ -263,8 +271,9 @@ struct sttp__worker {
     unsigned runnable_count;
     bool collecting; /* the runnable connections run at the end of this event */
     unsigned connections;
-    struct sttp__connection *begun[STTP__MOST_BEGUN]; /* their runs have not ended */
-    unsigned begun_count;
+    struct sttp__connection *ready[STTP__MOST_READY]; /* the longest waiting first */
+    unsigned ready_count;
+    uint64_t runs; /* so far */
 
     struct sttp__pool pool;
     struct sttp_reply *free_replies;

@@ -199,7 +199,7 @@ static void on_run(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     worker->collecting = true;
-    sttp__end_runs(worker);
+    sttp__run_ready(worker);
     sttp__worker_tick(worker);
     run_some(worker);
 }
@@ -270,7 +270,7 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
 {
     struct sttp__worker *worker = argument;
     (void)what;
-    sttp__end_runs(worker);
+    sttp__run_ready(worker);
     sttp__worker_tick(worker);
     drain(fd);
     worker->timer_at = 0;
@@ -301,7 +301,7 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
     struct sttp__worker *worker = argument;
     (void)what;
     worker->collecting = true;
-    sttp__end_runs(worker);
+    sttp__run_ready(worker);
     sttp__worker_tick(worker);
     drain(fd); /* before the messages are taken: who comes later wakes again */
     take_messages(worker);

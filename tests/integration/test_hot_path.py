@@ -17,7 +17,7 @@ ANSWER = len(f"200 /k/file0000 OK\n{TEXT}\n")
 CACHE = ("--cache-max-files", 2 * KEYS)
 # The memory of all workers comes from one place, which has enough from the start: no calls for it.
 MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.top_pad=8388608"}
-TOGETHER = 16  # connections that are answered together, at most
+GROUP = 40 << 10  # bytes of answers, from which on a group of connections is sent its own
 FEW, MORE = 256, 1792  # requests of the two runs, whose difference counts
 
 # What a SHOW may cost at most.
@@ -149,22 +149,36 @@ def between(calls, first, last):
     return calls[begin + 1:end]
 
 
-def check_wake_ups(calls, requests):
-    """Each wait is followed by one receive and one send for each connection that is ready, up to
-    sixteen of which wait for each other. The last wait is for the request that ends it all."""
+def group_sizes(calls):
+    """Of the calls between two waits: for each group the bytes of its answers. One receive for each
+    connection, then one send for each."""
+    names = "".join({"recvfrom": "r", "sendto": "s"}[call.name] for call in calls)
+    groups, end = [], 0
+    for group in re.findall("r+s+", names):
+        assert 2 * group.count("r") == len(group), names
+        sent = calls[end + len(group) // 2:end + len(group)]
+        groups.append([int(call.result) for call in sent])
+        end += len(group)
+    assert end == len(names), names
+    return groups
+
+
+def check_wake_ups(calls, requests, size):
+    """The last wait is for the request that ends it all. Returns the sizes of groups."""
     waits = [i for i, call in enumerate(calls) if call.name == "epoll_wait"]
     assert waits[0] == 0 and waits[-1] == len(calls) - 1, [call.name for call in calls[:8]]
-    answered, most = 0, 0
+    answered, most = 0, []
     for wait, end in zip(waits, waits[1:]):
-        ready = int(calls[wait].result)
-        names = [call.name for call in calls[wait + 1:end]]
-        together = [TOGETHER] * (ready // TOGETHER) + [ready % TOGETHER]
-        assert names == [name for count in together
-                         for name in ["recvfrom"] * count + ["sendto"] * count], (ready, names)
-        answered += ready
-        most = max(most, ready)
+        groups = group_sizes(calls[wait + 1:end])
+        answers = sum(groups, [])
+        assert len(answers) == int(calls[wait].result), (calls[wait].result, groups)
+        assert set(answers) == {size}, groups
+        assert all(sum(group) >= GROUP for group in groups[:-1]), groups
+        assert all(sum(group[:-1]) < GROUP for group in groups), groups
+        answered += len(answers)
+        most.append(max(len(group) for group in groups))
     assert answered == requests, (answered, requests)
-    assert most > TOGETHER, most
+    return max(most)
 
 
 def mark(connection, path):
@@ -173,28 +187,39 @@ def mark(connection, path):
     assert harness.read_line(connection).startswith(b"400 "), path
 
 
-def test_one_receive_and_one_send_for_each_ready_connection():
+def trace_wake_ups(count, depth):
+    """The most of `count` connections that were answered as a group."""
     with harness.temporary_directory() as directory:
         trace = pathlib.Path(directory) / "trace"
         strace = ["strace", "-D", "-f", "-qq", "-s", "40", "-o", str(trace)]
         with Server("-t", 1, *CACHE, program=RELEASE["sttpd"], wrapper=strace,
                     env=MEMORY) as server:
             fill(server)
-            connections = [connect(server.address) for _ in range(24)]
+            connections = [connect(server.address) for _ in range(count)]
             ask_all(connections, KEYS, 1)
             mark(connections[0], b"/first")
             for turn in range(20):
                 for connection in connections:
-                    connection.sendall(b"SHOW /k/file%04d\n" % turn)
+                    connection.sendall(depth * (b"SHOW /k/file%04d\n" % turn))
                 for connection in connections:
-                    harness.read_line(connection)
-                    harness.read_line(connection)
+                    for _ in range(2 * depth):
+                        harness.read_line(connection)
             mark(connections[0], b"/last")
             for connection in connections:
                 connection.close()
             server.stop()
         calls = calls_of_worker(trace)
-    check_wake_ups(between(calls, "/first", "/last"), 480)
+    return check_wake_ups(between(calls, "/first", "/last"), 20 * count, depth * ANSWER)
+
+
+def test_one_receive_and_one_send_for_each_ready_connection():
+    most = trace_wake_ups(24, 1)
+    assert most > 8, most
+
+
+def test_groups_are_not_larger_than_their_answers_allow():
+    depth = 100
+    assert trace_wake_ups(12, depth) == -(-GROUP // (depth * ANSWER))
 
 
 if __name__ == "__main__":

@@ -87,6 +87,30 @@ START_TEST(test_answers_come_in_order)
 }
 END_TEST
 
+/* Though the other one's socket was ready before, and so is looked at first. */
+START_TEST(test_who_waits_for_longest_runs_first)
+{
+    struct fixture *fixture = start((sttp_server_options){.workers = 1});
+    int again = client(fixture);
+    int waiting = client(fixture);
+    send_text(again, "SHOW /block\n");
+    wait_at_least(fixture, &fixture->blocked, 1);
+    send_text(waiting, "SHOW /park-waiting\n");
+    send_text(again, "SHOW /park-again\n");
+    unblock(fixture);
+    wait_parked(fixture, 2);
+    ck_assert_str_eq(fixture->parked[0].path, "/park-waiting");
+    ck_assert_str_eq(fixture->parked[1].path, "/park-again");
+    release_parked(fixture, 0);
+    release_parked(fixture, 1);
+    expect(waiting, "200 /park-waiting OK\ntext\n");
+    expect(again, "200 /block OK\ntext\n200 /park-again OK\ntext\n");
+    close(again);
+    close(waiting);
+    stop(fixture);
+}
+END_TEST
+
 START_TEST(test_change_waits_and_holds_back)
 {
     struct fixture *fixture = start((sttp_server_options){0});
@@ -374,6 +398,7 @@ static Suite *server_suite(void)
     TCase *order = tcase_create("order");
     tcase_set_timeout(order, 60);
     tcase_add_test(order, test_answers_come_in_order);
+    tcase_add_test(order, test_who_waits_for_longest_runs_first);
     tcase_add_test(order, test_change_waits_and_holds_back);
     tcase_add_test(order, test_answer_from_another_handler);
     tcase_add_test(order, test_many_pipelined);

@@ -96,6 +96,7 @@ START_TEST(test_fresh_one_outlives_stallers)
     for (int i = 0; i < COUNT; i++)
         ask_for_big(fds[i], 6);
     round_trip(other);
+    round_trip(other); /* it has waited for longest: the first one may come before the stallers */
     atomic_fetch_add(&frozen, 2);
     for (int i = 0; i < ANSWERS; i++)
         memcpy(requests + i * 10, "SHOW /big\n", 10);
