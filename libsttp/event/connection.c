@@ -5,8 +5,8 @@
  *     flush   ── one write for all answers that are ready
  *     settle  ── what to wait for next: computed from the state, never toggled
  *
- * Connections whose sockets are ready together run in the order in which they last ran: who has
- * waited for longest is first. They do so in groups, whose runs begin one after the other, up to
+ * Connections whose sockets are ready together run in the order in which they last ran: who did so
+ * longest ago is first. They do so in groups, whose runs begin one after the other, up to
  * `process`, and then end: their peers, who may be one program, are woken less often so than where
  * each receive is followed by its write. A group ends when its answers are many: the first one
  * waits for the last.
@@ -26,7 +26,7 @@
 #include "memory.h"
 
 enum {
-    GROUP_ANSWERS = 40 << 10, /* bytes; also what large answers may take before they are counted */
+    GROUP_ANSWERS = 40 << 10, /* bytes */
     LINGER_READS_PER_RUN = 16,
     SPARE_INPUT = 64,    /* bytes */
     TAKEN_IN_TIME = 4096 /* bytes that a peer has to take within the send timeout */
@@ -359,6 +359,7 @@ static struct sttp__connection **run_group(struct sttp__connection **next,
     struct sttp__connection **first = next;
     size_t answers = 0;
     while (next < end && answers < GROUP_ANSWERS) {
+        (*next)->ready = false;
         begin_run(*next, (*next)->readable);
         answers += (*next++)->output.size;
     }
@@ -372,10 +373,11 @@ void sttp__run_ready(struct sttp__worker *worker)
     struct sttp__connection **next = worker->ready, **end = next + worker->ready_count;
     if (next == end)
         return;
-    while (next < end)
+    while (next < end) {
         next = run_group(next, end);
+        sttp__unsent_trim(worker);
+    }
     worker->ready_count = 0;
-    sttp__unsent_trim(worker);
 }
 
 static void run_alone(struct sttp__connection *connection, bool readable)
@@ -394,6 +396,7 @@ static void add_ready(struct sttp__worker *worker, struct sttp__connection *conn
     for (; at > 0 && worker->ready[at - 1]->last_run > connection->last_run; at--)
         worker->ready[at] = worker->ready[at - 1];
     worker->ready[at] = connection;
+    connection->ready = true;
 }
 
 void sttp__connection_on_event(evutil_socket_t fd, short what, void *argument)

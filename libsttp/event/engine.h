@@ -120,6 +120,7 @@ struct sttp__connection {
     enum sttp__timeout timeout;
     sttp_close_reason reason; /* why its input has ended */
     short interest;           /* the event is registered for this */
+    bool ready;               /* in the worker's list of those whose sockets are */
     bool readable;            /* what it is ready for: else it is writable only */
     bool busy;                /* within a run: answers are sent at its end */
     bool surplus;             /* bytes have come in it that are not wanted */
@@ -271,7 +272,7 @@ struct sttp__worker {
     unsigned runnable_count;
     bool collecting; /* the runnable connections run at the end of this event */
     unsigned connections;
-    struct sttp__connection *ready[STTP__MOST_READY]; /* the longest waiting first */
+    struct sttp__connection *ready[STTP__MOST_READY]; /* in the order in which they last ran */
     unsigned ready_count;
     uint64_t runs; /* so far */
 

@@ -15,7 +15,7 @@
 #include "memory.h"
 
 enum {
-    POOL_LIMIT = 64,      /* chunks that a pool keeps */
+    POOL_LIMIT = 65,      /* chunks that a pool keeps: one for each that is ready, one to read */
     PIECES_PER_SEND = 64, /* chunks that one system call sends */
     COPY_LIMIT = 2 << 10  /* bytes that are cheaper to copy than to send as a piece */
 };

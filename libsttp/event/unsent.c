@@ -7,8 +7,8 @@
  * other may take a moment: where a quarter more has come together meanwhile, each worker that has
  * more than its share gives up its own, too.
  *
- * Only a connection whose socket is full can go: all others are about to be sent, or wait for the
- * server itself. Whoever takes its bytes, if slowly, goes after those that keep as much and take
+ * Only a connection whose socket is full can go, and has not become ready just now: all others are
+ * about to be sent, or wait for the server itself. Whoever takes its bytes, if slowly, goes after those that keep as much and take
  * nothing: the kernel is asked before anybody is reset. */
 #include "engine.h"
 
@@ -68,7 +68,7 @@ static struct sttp__connection *worst_connection(const struct sttp__worker *work
     TAILQ_FOREACH(connection, &worker->by_timeout[STTP__TIMEOUT_SEND], in_timeouts)
     {
         uint64_t kept = weight(connection->unsent, worker->now - connection->since);
-        if (kept > most) {
+        if (kept > most && !connection->ready) {
             found = connection;
             most = kept;
         }

@@ -14,7 +14,7 @@ import harness
 from harness import SEED, Server, connect, receive_all, wait_until
 
 ROUNDS = 1000 if harness.FULL else 50
-CONNECTIONS = 40  # some times as many as are served together
+CONNECTIONS = 160  # some times as many as are put in order together
 MANY = 300  # more requests than one turn takes
 TIMEOUT = 1  # of a request that is not finished, in seconds
 

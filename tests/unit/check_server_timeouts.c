@@ -59,6 +59,26 @@ START_TEST(test_request_timeout_not_while_held_back)
 }
 END_TEST
 
+/* Nor is it late when it comes in time, and the server takes it up later. */
+START_TEST(test_request_in_time_is_taken_up_late)
+{
+    struct fixture *fixture = start((sttp_server_options){.request_timeout = 500});
+    int fd = client(fixture);
+    int other = client(fixture);
+    send_text(fd, "SHOW /n");
+    round_trip(other);
+    send_text(other, "SHOW /block\n");
+    wait_at_least(fixture, &fixture->blocked, 1);
+    send_text(fd, "ow\n");
+    poll(NULL, 0, 700);
+    unblock(fixture);
+    expect(fd, "200 /now OK\ntext\n");
+    close(fd);
+    close(other);
+    stop(fixture);
+}
+END_TEST
+
 static double seconds_of(clockid_t id)
 {
     struct timespec time;
@@ -240,6 +260,7 @@ static Suite *timeouts_suite(void)
     tcase_add_test(time, test_idle_timeout);
     tcase_add_test(time, test_request_timeout);
     tcase_add_test(time, test_request_timeout_not_while_held_back);
+    tcase_add_test(time, test_request_in_time_is_taken_up_late);
     tcase_add_test(time, test_send_timeout);
     tcase_add_test(time, test_slow_is_not_gone);
     suite_add_tcase(suite, time);
