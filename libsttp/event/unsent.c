@@ -8,8 +8,8 @@
  * more than its share gives up its own, too.
  *
  * Only a connection whose socket is full can go, and has not become ready just now: all others are
- * about to be sent, or wait for the server itself. Whoever takes its bytes, if slowly, goes after those that keep as much and take
- * nothing: the kernel is asked before anybody is reset. */
+ * about to be sent, or wait for the server itself. Whoever takes its bytes, if slowly, goes after
+ * those that keep as much and take nothing: the kernel is asked before anybody is reset. */
 #include "engine.h"
 
 /* Connections among which the worst is looked for: of so many the ones that have taken nothing for
