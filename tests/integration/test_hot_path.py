@@ -164,7 +164,8 @@ def group_sizes(calls):
 
 
 def check_wake_ups(calls, requests, size):
-    """The last wait is for the request that ends it all. Returns the sizes of groups."""
+    """The last wait is for the request that ends it all. Returns how many were in the largest
+    group."""
     waits = [i for i, call in enumerate(calls) if call.name == "epoll_wait"]
     assert waits[0] == 0 and waits[-1] == len(calls) - 1, [call.name for call in calls[:8]]
     answered, most = 0, []
