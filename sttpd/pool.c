@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -30,7 +31,7 @@
 #define SECOND INT64_C(1000000000) /* in nanoseconds */
 
 enum {
-    NICER = 10,
+    NICER = 16,
     FEW = 2,                /* threads that do operations together while none is slow */
     PATIENCE = 5 * 1000000, /* nanoseconds for which none of those that wait was taken */
     STACK_SIZE = 256 << 10  /* operations keep what is large in memory of their own */
@@ -56,6 +57,7 @@ enum { OTHERS, LISTINGS, JOINING, LINES };
 struct pool {
     struct pool_settings settings;
     pthread_attr_t attributes;
+    int nice; /* of its threads */
     pthread_condattr_t monotonic;
     atomic_uint taken;
     atomic_uint taken_by_listings;
@@ -127,6 +129,7 @@ pool *pool_create(const struct pool_settings *settings)
     if (self == NULL)
         return NULL;
     self->settings = *settings;
+    self->nice = getpriority(PRIO_PROCESS, (id_t)gettid()) + NICER;
     self->most_joining = FEW;
     for (int i = 0; i < LINES; i++)
         self->lines[i].last = &self->lines[i].first;
@@ -316,11 +319,13 @@ static void end_thread(pool *self)
         pthread_join(predecessor, NULL);
 }
 
-/* The workers go before: many changes at a time shall not make those wait who only look. */
-static void step_back(void)
+/* The workers go before: many changes at a time shall not make those wait who only look. A thread
+ * for batches does not take the processor from another one when it wakes. Not by what it has from
+ * who started it, which may be one of its kind. */
+static void step_back(const pool *self)
 {
-    id_t thread = (id_t)gettid();
-    setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + NICER);
+    sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
+    setpriority(PRIO_PROCESS, (id_t)gettid(), self->nice);
 }
 
 static void note_done(pool *self, struct pool_thread *thread, bool listing)
@@ -338,7 +343,7 @@ static void *work(void *argument)
     store_operation *operation;
     struct pool_thread thread = {.joined = 0};
     pthread_setname_np(pthread_self(), "store");
-    step_back();
+    step_back(self);
     pthread_cond_init(&thread.wake, &self->monotonic);
     pthread_mutex_lock(&self->lock);
     while ((operation = take(self, &thread)) != NULL) {

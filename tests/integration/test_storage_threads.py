@@ -38,6 +38,11 @@ def slow_server(seconds, *args):
         yield server, faults
 
 
+# Fields of /proc/PID/task/TID/stat, counted from the one behind the name.
+NICE = 16
+POLICY = 38
+
+
 def stats_of_threads(server):
     """What the system tells of each thread for storage: the words behind its name."""
     stats = []
@@ -90,13 +95,15 @@ def test_threads_grow_with_what_waits():
 
 
 def test_threads_are_nicer_than_the_workers():
-    """Those who only look do not wait behind many changes for a processor."""
+    """Those who only look do not wait behind many changes for a processor: nor where some threads
+    were started by others."""
     with slow_server(FOR_EVER, "--stop-timeout", "0s") as (server, faults), \
             contextlib.ExitStack() as stack:
-        send(stack, server, b"CREATE /first x")
-        wait_until(lambda: faults.calls("fsync") == 1, what="the request under way")
+        send(stack, server, *creates(64))
+        wait_until(lambda: faults.calls("fsync") == 64, what="64 requests under way")
         nice = os.getpriority(os.PRIO_PROCESS, server.process.pid)
-        assert [int(words[16]) for words in stats_of_threads(server)] == [min(nice + 10, 19)]
+        assert {(int(words[NICE]), int(words[POLICY])) for words in stats_of_threads(server)} == \
+            {(min(nice + 16, 19), os.SCHED_BATCH)}
 
 
 def make_many_threads(server):

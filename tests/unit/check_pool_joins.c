@@ -1,6 +1,9 @@
 /* Changes that the threads of a store do together. Time passes only where a test waits for some to
  * be slow. */
+#include <sched.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "pool_support.h"
 
@@ -37,6 +40,37 @@ START_TEST(slow_changes_hold_up_no_other)
     open_gate(THREADS + 2);
     wait_for(&ended, THREADS + 2);
     ck_assert_int_eq(atomic_load(&most), THREADS);
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+END_TEST
+
+enum { NICER = 16, NICEST = 19 };
+
+static void hold_if_stepped_back(void *context, store_operation *operation,
+                                 struct pool_thread *thread)
+{
+    int nice = getpriority(PRIO_PROCESS, (id_t)getpid()) + NICER;
+    ck_assert_int_eq(getpriority(PRIO_PROCESS, (id_t)gettid()), nice < NICEST ? nice : NICEST);
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
+    hold(context, operation, thread);
+}
+
+/* All threads step back as far, though where changes are slow one of them starts the next. */
+START_TEST(all_step_back_alike)
+{
+    store_operation operations[THREADS] = {0};
+    struct pool_settings settings = {
+        .threads = THREADS, .queue = QUEUE, .idle_timeout = 10000, .run = hold_if_stepped_back};
+    atomic_store(&is_patient, false);
+    tested = pool_create(&settings);
+    ck_assert_ptr_nonnull(tested);
+    for (int i = 0; i < THREADS; i++)
+        operations[i].joins = true;
+    add(operations, THREADS);
+    wait_for(&begun, THREADS);
+    open_gate(THREADS);
+    wait_for(&ended, THREADS);
     ck_assert_ptr_null(pool_stop(tested));
     pool_destroy(tested);
 }
@@ -288,6 +322,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, set_up_patiently, NULL);
     tcase_add_test(tests, slow_changes_hold_up_no_other);
+    tcase_add_test(tests, all_step_back_alike);
     tcase_add_loop_test(tests, few_begin, 0, 2);
     tcase_add_test(tests, so_many_join);
     tcase_add_test(tests, many_slow_ones_hold_up_no_other);
