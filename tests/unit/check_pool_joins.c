@@ -27,6 +27,17 @@ static void set_up_patiently(void)
     atomic_store(&is_patient, true);
 }
 
+/* Each has a thread while all the others do. */
+static void do_at_once(store_operation *operations, int count)
+{
+    add(operations, count);
+    wait_for(&begun, count);
+    open_gate(count);
+    wait_for(&ended, count);
+    ck_assert_ptr_null(pool_stop(tested));
+    pool_destroy(tested);
+}
+
 /* Changes whose storage takes long get all threads, though few would do them together else. */
 START_TEST(slow_changes_hold_up_no_other)
 {
@@ -67,12 +78,7 @@ START_TEST(all_step_back_alike)
     ck_assert_ptr_nonnull(tested);
     for (int i = 0; i < THREADS; i++)
         operations[i].joins = true;
-    add(operations, THREADS);
-    wait_for(&begun, THREADS);
-    open_gate(THREADS);
-    wait_for(&ended, THREADS);
-    ck_assert_ptr_null(pool_stop(tested));
-    pool_destroy(tested);
+    do_at_once(operations, THREADS);
 }
 END_TEST
 
@@ -267,12 +273,7 @@ START_TEST(what_does_not_join_has_a_thread)
     create_with(THREADS, 10000);
     for (int i = 0; i < THREADS; i++)
         changes[i].action = STTP_ACTION_CREATE;
-    add(changes, THREADS);
-    wait_for(&begun, THREADS);
-    open_gate(THREADS);
-    wait_for(&ended, THREADS);
-    ck_assert_ptr_null(pool_stop(tested));
-    pool_destroy(tested);
+    do_at_once(changes, THREADS);
 }
 END_TEST
 
