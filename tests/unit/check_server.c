@@ -111,6 +111,43 @@ START_TEST(test_who_waits_for_longest_runs_first)
 }
 END_TEST
 
+enum { ANSWERED = 20, RUNS_PER_TURN = 8 };
+
+/* Connections whose answers come from another thread go on a few at a time: a socket that became
+ * ready after them does not wait for all. */
+START_TEST(test_sockets_have_their_turn)
+{
+    struct fixture *fixture = start((sttp_server_options){0});
+    int fds[ANSWERED], blocking = client(fixture), late = client(fixture);
+    for (int i = 0; i < ANSWERED; i++) {
+        fds[i] = client(fixture);
+        send_text(fds[i], "UPDATE /park x\nSHOW /park-behind\n");
+    }
+    wait_parked(fixture, ANSWERED);
+    send_text(blocking, "SHOW /block\n");
+    wait_at_least(fixture, &fixture->blocked, 1);
+    for (unsigned i = 0; i < ANSWERED; i++)
+        release_parked(fixture, i);
+    send_text(late, "SHOW /park-late\n");
+    unblock(fixture);
+    wait_parked(fixture, 2 * ANSWERED + 1);
+    unsigned before = 0;
+    while (strcmp(fixture->parked[ANSWERED + before].path, "/park-late") != 0)
+        before++;
+    ck_assert_uint_le(before, RUNS_PER_TURN);
+    for (unsigned i = ANSWERED; i < 2 * ANSWERED + 1; i++)
+        release_parked(fixture, i);
+    expect(late, "200 /park-late OK\ntext\n");
+    for (int i = 0; i < ANSWERED; i++) {
+        expect(fds[i], "200 /park OK\ntext\n200 /park-behind OK\ntext\n");
+        close(fds[i]);
+    }
+    close(blocking);
+    close(late);
+    stop(fixture);
+}
+END_TEST
+
 START_TEST(test_change_waits_and_holds_back)
 {
     struct fixture *fixture = start((sttp_server_options){0});
@@ -399,6 +436,7 @@ static Suite *server_suite(void)
     tcase_set_timeout(order, 60);
     tcase_add_test(order, test_answers_come_in_order);
     tcase_add_test(order, test_who_waits_for_longest_runs_first);
+    tcase_add_test(order, test_sockets_have_their_turn);
     tcase_add_test(order, test_change_waits_and_holds_back);
     tcase_add_test(order, test_answer_from_another_handler);
     tcase_add_test(order, test_many_pipelined);
