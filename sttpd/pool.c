@@ -320,8 +320,8 @@ static void end_thread(pool *self)
 }
 
 /* The workers go before: many changes at a time shall not make those wait who only look. A thread
- * for batches does not take the processor from another one when it wakes. Not by what it has from
- * who started it, which may be one of its kind. */
+ * for batches does not take the processor from another one when it wakes. How nice it is does not
+ * depend on who started it, which may be one that has stepped back itself. */
 static void step_back(const pool *self)
 {
     sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});

@@ -95,8 +95,7 @@ def test_threads_grow_with_what_waits():
 
 
 def test_threads_are_nicer_than_the_workers():
-    """Those who only look do not wait behind many changes for a processor: nor where some threads
-    were started by others."""
+    """Those who only look do not wait behind many changes for a processor."""
     with slow_server(FOR_EVER, "--stop-timeout", "0s") as (server, faults), \
             contextlib.ExitStack() as stack:
         send(stack, server, *creates(64))
