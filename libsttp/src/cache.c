@@ -18,8 +18,7 @@ static bool is_answer(const struct sttp__shard *shard, uint32_t index)
 static bool is_untrue(const sttp_cache *cache, const struct sttp__entry *entry, sttp_slice path)
 {
     const struct sttp__answer *answer = sttp__entry_answer(entry);
-    return answer->is_absence &&
-           sttp__absence_of(answer).truth != sttp__truth_of_parent(cache, path);
+    return answer->is_absence && sttp__name_of(answer).truth != sttp__truth_of_parent(cache, path);
 }
 
 static inline void give(const struct sttp__answer *answer, sttp_cache_take *take, void *context)

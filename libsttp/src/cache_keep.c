@@ -22,7 +22,7 @@ enum {
 
 static size_t bytes_of(const struct sttp__answer *answer)
 {
-    size_t path_size = answer->is_absence ? sttp__absence_of(answer).path_size : 0;
+    size_t path_size = answer->is_named ? sttp__name_of(answer).path_size : 0;
     return STTP_CACHE_OVERHEAD + answer->size + path_size;
 }
 
@@ -141,25 +141,32 @@ static bool is_absence(const sttp_response *response)
 
 static bool may_be_kept(const sttp_cache_lease *lease, const sttp_response *response)
 {
-    sttp_slice path = lease->path, echo = response->echo;
-    return is_absence(response) || (response->code == STTP_CODE_OK && echo.size == path.size &&
-                                    memcmp(echo.data, path.data, path.size) == 0);
+    const char *path = lease->path.data + lease->origin_size;
+    size_t size = lease->path.size - lease->origin_size;
+    return is_absence(response) || (response->code == STTP_CODE_OK && response->echo.size == size &&
+                                    memcmp(response->echo.data, path, size) == 0);
+}
+
+static bool is_named(const sttp_cache_lease *lease, const sttp_response *response)
+{
+    return is_absence(response) || lease->origin_size > 0;
 }
 
 static struct sttp__answer *answer_write(sttp_cache *cache, const sttp_cache_lease *lease,
                                          const sttp_response *response, size_t size)
 {
-    struct sttp__absence absence = {sttp__truth_noted(lease), (uint32_t)lease->path.size};
-    size_t behind = is_absence(response) ? sizeof absence + lease->path.size : 0;
+    struct sttp__name name = {sttp__truth_noted(lease), (uint32_t)lease->path.size};
+    size_t behind = is_named(lease, response) ? sizeof name + lease->path.size : 0;
     struct sttp__answer *answer = answer_allocate(cache, size, behind);
     if (answer == NULL)
         return NULL;
     answer->is_list = lease->action == STTP_ACTION_LIST;
     answer->is_absence = is_absence(response);
+    answer->is_named = behind > 0;
     sttp_serialize_response(response, answer->bytes, size, &size, NULL);
-    if (answer->is_absence) {
-        memcpy(answer->bytes + size, &absence, sizeof absence);
-        memcpy(answer->bytes + size + sizeof absence, lease->path.data, lease->path.size);
+    if (answer->is_named) {
+        memcpy(answer->bytes + size, &name, sizeof name);
+        memcpy(answer->bytes + size + sizeof name, lease->path.data, lease->path.size);
     }
     return answer;
 }
@@ -171,7 +178,7 @@ struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lea
     if (!may_be_kept(lease, response) ||
         sttp_serialize_response(response, NULL, 0, &size, NULL) != STTP_ERR_BUFFER)
         return NULL;
-    size_t bytes = STTP_CACHE_OVERHEAD + size + (is_absence(response) ? lease->path.size : 0);
+    size_t bytes = STTP_CACHE_OVERHEAD + size + (is_named(lease, response) ? lease->path.size : 0);
     if (bytes > cache->max_bytes / LARGEST_SHARE)
         return NULL;
     while (!take_room(cache, bytes))
@@ -375,7 +382,7 @@ static bool make_room(const sttp_cache *cache, struct copy *copy, size_t size)
 static size_t size_of(const struct sttp__answer *answer)
 {
     size_t behind =
-        answer->is_absence ? sizeof(struct sttp__absence) + sttp__absence_of(answer).path_size : 0;
+        answer->is_named ? sizeof(struct sttp__name) + sttp__name_of(answer).path_size : 0;
     return sizeof *answer + answer->size + behind;
 }
 

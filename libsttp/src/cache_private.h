@@ -41,18 +41,20 @@ enum {
 /* No entry. */
 #define STTP__NONE UINT32_MAX
 /* As large as the response in an answer can be. */
-#define STTP__MOST_BYTES ((1U << 30) - 1)
+#define STTP__MOST_BYTES ((1U << 29) - 1)
 
 struct sttp__answer {
-    uint32_t size : 30; /* of the response */
+    uint32_t size : 29; /* of the response */
     uint32_t is_list : 1;
-    uint32_t is_absence : 1; /* a 400 or 410: more stands behind the response */
+    uint32_t is_absence : 1; /* a 400 or 410 */
+    uint32_t is_named : 1;   /* that, or its echo is not all of the path: more stands behind the
+                                response */
     char bytes[];
 };
 
-/* That is this, and the path, which is not always in the response. */
-struct sttp__absence {
-    uint32_t truth; /* of the parent directory, its lower half */
+/* That is this, and the path. */
+struct sttp__name {
+    uint32_t truth; /* of the parent directory, its lower half; counts for absences */
     uint32_t path_size;
 };
 
@@ -253,11 +255,11 @@ enum { STTP__ECHO_START = 4 };
 
 sttp_slice sttp__answer_path(const struct sttp__answer *answer);
 
-static inline struct sttp__absence sttp__absence_of(const struct sttp__answer *answer)
+static inline struct sttp__name sttp__name_of(const struct sttp__answer *answer)
 {
-    struct sttp__absence absence;
-    memcpy(&absence, answer->bytes + answer->size, sizeof absence);
-    return absence;
+    struct sttp__name name;
+    memcpy(&name, answer->bytes + answer->size, sizeof name);
+    return name;
 }
 
 /* ---- looking; locked ---- */
@@ -270,7 +272,7 @@ static inline bool sttp__is_path(sttp_slice a, sttp_slice b)
 /* On the way of every hit: so it does not ask where the echo ends before it compares. */
 static inline bool sttp__is_answer_of(const struct sttp__answer *answer, sttp_slice path)
 {
-    if (answer->is_absence)
+    if (answer->is_named)
         return sttp__is_path(sttp__answer_path(answer), path);
     return answer->size > STTP__ECHO_START + path.size &&
            answer->bytes[STTP__ECHO_START + path.size] == ' ' &&

@@ -26,12 +26,12 @@ void sttp__unlock_changed(sttp_cache *cache, const struct sttp__shard *shard)
 sttp_slice sttp__answer_path(const struct sttp__answer *answer)
 {
     const char *start = answer->bytes + STTP__ECHO_START;
-    if (!answer->is_absence)
+    if (!answer->is_named)
         return (sttp_slice){
             start,
             (size_t)((const char *)memchr(start, ' ', answer->size - STTP__ECHO_START) - start)};
-    struct sttp__absence absence = sttp__absence_of(answer);
-    return (sttp_slice){answer->bytes + answer->size + sizeof absence, absence.path_size};
+    struct sttp__name name = sttp__name_of(answer);
+    return (sttp_slice){answer->bytes + answer->size + sizeof name, name.path_size};
 }
 
 /* ---- chains ---- */

@@ -93,6 +93,53 @@ START_TEST(answer_for_another_path_is_not_kept)
 }
 END_TEST
 
+/* The cache of a proxy: the same path of two origins, each with an answer as it came. */
+START_TEST(origins_are_kept_apart)
+{
+    static const char *const paths[] = {"sttp://a:1/x/y", "sttp://b:1/x/y", "/x/y"};
+    static const char *const texts[] = {"200 /x/y OK\nA\n", "200 /x/y OK\nB\n", "200 /x/y OK\nC\n"};
+    static const char *const contents[] = {"A", "B", "C"};
+    create(0, 0, 0);
+    for (int i = 0; i < 3; i++) {
+        sttp_cache_lease lease = lease_of(SHOW, paths[i]);
+        lease.origin_size = strlen(paths[i]) - strlen("/x/y");
+        fetch(&lease);
+        sttp_response response = response_of(STTP_CODE_OK, slice_of("/x/y"), contents[i]);
+        sttp_cache_fill(cache, &lease, &response);
+    }
+    for (int i = 0; i < 3; i++)
+        ck_assert_str_eq(cached(SHOW, paths[i]), texts[i]);
+    ck_assert_uint_eq(counts().bytes, 3 * (STTP_CACHE_OVERHEAD + strlen(texts[0])) +
+                                          strlen(paths[0]) + strlen(paths[1]));
+    sttp_cache_change change = {.action = STTP_ACTION_UPDATE, .path = slice_of(paths[0])};
+    sttp_cache_change_begin(cache, &change);
+    sttp_cache_change_end(cache, &change);
+    ck_assert(!is_cached(SHOW, paths[0]));
+    ck_assert(is_cached(SHOW, paths[1]));
+    ck_assert(is_cached(SHOW, paths[2]));
+}
+END_TEST
+
+/* The directories of one origin that a change makes end what was not there of it. */
+START_TEST(absence_of_an_origin_ends)
+{
+    const char *path = "sttp://a:1/x/y";
+    create(0, 0, 0);
+    sttp_cache_lease lease = lease_of(SHOW, path);
+    lease.origin_size = strlen("sttp://a:1");
+    fetch(&lease);
+    sttp_response response = {.code = STTP_CODE_PATH_NOT_FOUND, .echo = slice_of("/x/")};
+    sttp_cache_fill(cache, &lease, &response);
+    ck_assert_str_eq(cached(SHOW, path), "410 /x/ PATH NOT FOUND\n");
+    sttp_cache_change change = {.action = STTP_ACTION_CREATE,
+                                .path = slice_of("sttp://a:1/x/z"),
+                                .made = slice_of("sttp://a:1/x")};
+    sttp_cache_change_begin(cache, &change);
+    sttp_cache_change_end(cache, &change);
+    ck_assert(!is_cached(SHOW, path));
+}
+END_TEST
+
 /* ---- limits ---- */
 
 START_TEST(least_recently_used_goes_first)
@@ -433,6 +480,8 @@ int main(void)
     tcase_add_test(tests, storage_was_too_slow);
     tcase_add_test(tests, long_path_is_not_kept);
     tcase_add_test(tests, answer_for_another_path_is_not_kept);
+    tcase_add_test(tests, origins_are_kept_apart);
+    tcase_add_test(tests, absence_of_an_origin_ends);
     tcase_add_test(tests, each_allocation_fails);
     tcase_add_test(tests, growth_is_tried_again);
     tcase_add_test(tests, visiting_finds_no_memory);

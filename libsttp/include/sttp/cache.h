@@ -26,7 +26,9 @@
  * change of that path answers after the end, or with what was before: it shows the change to nobody
  * who could tell others of it.
  *
- * The path is all that answers are known by: texts of several origins need a cache for each.
+ * The path is all that answers are known by. Where texts of several origins are in one cache, as in
+ * that of a proxy, each path has its origin in front, "sttp://example.org:8080/notes/a.txt", in all
+ * calls alike; the answers are kept and given as they came, without it.
  *
  * Every function is thread-safe but create and destroy. None waits for storage; locks are held for
  * the time of a lookup and of a small copy. Threads that look wait for those that change what is in
@@ -89,6 +91,7 @@ typedef struct sttp_cache_lease sttp_cache_lease;
 struct sttp_cache_lease {
     sttp_action action; /* SHOW or LIST */
     sttp_slice path;
+    size_t origin_size; /* bytes of `path` that are an origin in front; 0 where there is none */
     /* Where the lease waits: called once, with the answer that another one has got and within its
      * call of sttp_cache_fill, until whose end alone the response lives. The lease has ended by
      * then; this may free it, and use the cache. */
@@ -117,9 +120,8 @@ STTP_API sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lea
 
 /* Ends a lease that was to FETCH, with what the storage has answered, a failure included: keeps it
  * where it may be kept, no change can have made it untrue meanwhile and there is memory; then
- * completes all that wait for it. A 200 that echoes another path than that of the lease is not
- * kept.
- */
+ * completes all that wait for it. A 200 that echoes another path than that of the lease, its
+ * origin left out, is not kept. */
 STTP_API void sttp_cache_fill(sttp_cache *cache, sttp_cache_lease *lease,
                               const sttp_response *response);
 
