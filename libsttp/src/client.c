@@ -154,6 +154,8 @@ const char *sttp_phase_name(sttp_phase phase)
         return "send";
     case STTP_PHASE_RECEIVE:
         return "receive";
+    case STTP_PHASE_QUEUE:
+        return "queue";
     }
     return "none";
 }

@@ -125,6 +125,10 @@ const char *sttp_status_text(sttp_status status)
         return "a system call failed";
     case STTP_ERR_TRANSPORT:
         return "the transport failed";
+    case STTP_ERR_CANCELLED:
+        return "given up: the pool was destroyed";
+    case STTP_ERR_DENIED:
+        return "no address of the destination is permitted";
     case STTP_ERR_ADDRESS:
         return "not an address that can be listened on";
     case STTP_ERR_ADDRESS_IN_USE:
@@ -262,6 +266,10 @@ const char *sttp_status_name(sttp_status status)
         return "STTP_ERR_SYSTEM";
     case STTP_ERR_TRANSPORT:
         return "STTP_ERR_TRANSPORT";
+    case STTP_ERR_CANCELLED:
+        return "STTP_ERR_CANCELLED";
+    case STTP_ERR_DENIED:
+        return "STTP_ERR_DENIED";
     case STTP_ERR_ADDRESS:
         return "STTP_ERR_ADDRESS";
     case STTP_ERR_ADDRESS_IN_USE:

@@ -58,7 +58,8 @@ typedef enum sttp_phase {
     STTP_PHASE_CONNECT,
     STTP_PHASE_HANDSHAKE, /* of a transport module */
     STTP_PHASE_SEND,
-    STTP_PHASE_RECEIVE
+    STTP_PHASE_RECEIVE,
+    STTP_PHASE_QUEUE /* waiting for a connection of a pool, see async.h */
 } sttp_phase;
 
 /* "resolve", "connect", ...; "none". Static memory. */

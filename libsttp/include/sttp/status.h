@@ -85,6 +85,8 @@ typedef enum sttp_status {
     STTP_ERR_OUTCOME_UNKNOWN = 108, /* a change was sent and its answer was lost; see error.cause */
     STTP_ERR_SYSTEM = 109,          /* a system call failed; see error.system_errno */
     STTP_ERR_TRANSPORT = 110,       /* the transport module failed (TLS, say) */
+    STTP_ERR_CANCELLED = 111,       /* the pool was destroyed; see async.h */
+    STTP_ERR_DENIED = 112,          /* the caller permits none of the addresses */
 
     /* Running a server; see server.h. */
     STTP_ERR_ADDRESS = 120,        /* not an address that can be listened on */
