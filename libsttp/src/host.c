@@ -31,18 +31,6 @@ static bool is_name_character(char c)
     return is_letter(c) || sttp__is_digit(c) || c == '-' || c == '_';
 }
 
-static bool is_ipv4(sttp_slice host)
-{
-    char text[INET_ADDRSTRLEN];
-    struct in_addr value;
-
-    if (host.size >= sizeof text)
-        return false;
-    memcpy(text, host.data, host.size);
-    text[host.size] = '\0';
-    return inet_pton(AF_INET, text, &value) == 1;
-}
-
 static bool is_number(sttp_slice label)
 {
     bool hex = label.size >= 2 && label.data[0] == '0' && sttp__lower(label.data[1]) == 'x';
@@ -76,6 +64,7 @@ static sttp_status check_labels(sttp_slice host, sttp_slice *last, size_t *at)
 
 static sttp_status check_name(sttp_slice host, size_t *at)
 {
+    unsigned char value[STTP__IPV4_SIZE];
     sttp_slice last = {0};
     sttp_status status;
 
@@ -86,7 +75,7 @@ static sttp_status check_name(sttp_slice host, size_t *at)
     if (status != STTP_OK)
         return status;
     *at = 0;
-    return is_number(last) && !is_ipv4(host) ? STTP_ERR_URL_HOST : STTP_OK;
+    return is_number(last) && !sttp__ipv4_value(host, value) ? STTP_ERR_URL_HOST : STTP_OK;
 }
 
 /* The zone is an interface's name or number. What would be read as another part of a URL or as a
@@ -119,6 +108,17 @@ sttp_status sttp__check_host(sttp_slice host, size_t *at)
         return STTP_ERR_URL_IPV6;
     zone = sttp__ipv6_zone(host);
     return zone.size ? check_zone(host, zone, at) : STTP_OK;
+}
+
+bool sttp__ipv4_value(sttp_slice host, unsigned char value[STTP__IPV4_SIZE])
+{
+    char text[INET_ADDRSTRLEN];
+
+    if (host.size >= sizeof text || memchr(host.data, '\0', host.size))
+        return false;
+    memcpy(text, host.data, host.size);
+    text[host.size] = '\0';
+    return inet_pton(AF_INET, text, value) == 1;
 }
 
 sttp_slice sttp__ipv6_zone(sttp_slice host)

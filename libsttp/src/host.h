@@ -5,7 +5,8 @@
 #include <sttp/message.h>
 
 enum {
-    STTP__IPV6_SIZE = 16,      /* bytes of an address */
+    STTP__IPV4_SIZE = 4, /* bytes of an address */
+    STTP__IPV6_SIZE = 16,
     STTP__IPV6_TEXT_SIZE = 40, /* the longest text, its zero byte included */
 };
 
@@ -14,6 +15,9 @@ bool sttp__host_is_ipv6(sttp_slice host);
 
 /* STTP_OK, STTP_ERR_URL_HOST, STTP_ERR_URL_IPV6 or STTP_ERR_URL_ZONE; *at is the place. */
 sttp_status sttp__check_host(sttp_slice host, size_t *at);
+
+/* The address that four decimal numbers spell; false where `host` is no such. */
+bool sttp__ipv4_value(sttp_slice host, unsigned char value[STTP__IPV4_SIZE]);
 
 /* The address itself, whatever zone follows; false where it is none. */
 bool sttp__ipv6_value(sttp_slice host, unsigned char value[STTP__IPV6_SIZE]);

@@ -130,7 +130,7 @@ const char *sttp_status_text(sttp_status status)
     case STTP_ERR_DENIED:
         return "no address of the destination is permitted";
     case STTP_ERR_ADDRESS:
-        return "not an address that can be listened on";
+        return "not an address that can be used";
     case STTP_ERR_ADDRESS_IN_USE:
         return "the address is in use";
     case STTP_ERR_STATE:

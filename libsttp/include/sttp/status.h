@@ -89,7 +89,7 @@ typedef enum sttp_status {
     STTP_ERR_DENIED = 112,          /* the caller permits none of the addresses */
 
     /* Running a server; see server.h. */
-    STTP_ERR_ADDRESS = 120,        /* not an address that can be listened on */
+    STTP_ERR_ADDRESS = 120,        /* not an address, or none that can be used here */
     STTP_ERR_ADDRESS_IN_USE = 121, /* somebody listens there already */
     STTP_ERR_STATE = 122,          /* a call that does not fit the state of the object */
     STTP_ERR_BUSY = 123            /* too many bytes of answers wait to be taken in by workers */

@@ -5,6 +5,7 @@
 #include <sttp/base.h>
 #include <sttp/client.h>
 #include <sttp/message.h>
+#include <sttp/network.h>
 #include <sttp/parser.h>
 #include <sttp/serializer.h>
 #include <sttp/status.h>
