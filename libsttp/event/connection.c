@@ -389,7 +389,8 @@ static void run_alone(struct sttp__connection *connection, bool readable)
 }
 
 /* Puts the connection before those that ran later. The kernel does not: it looks again at sockets
- * that were ready, in their order, and then at those that have become so meanwhile. */
+ * that were ready, in their order, and then at those that have become so meanwhile. Where the last
+ * active event may be one of the program's own, another is put behind it. */
 static void add_ready(struct sttp__worker *worker, struct sttp__connection *connection)
 {
     unsigned at = worker->ready_count++;
@@ -397,6 +398,8 @@ static void add_ready(struct sttp__worker *worker, struct sttp__connection *conn
         worker->ready[at] = worker->ready[at - 1];
     worker->ready[at] = connection;
     connection->ready = true;
+    if (worker->program != NULL)
+        sttp__worker_run_soon(worker);
 }
 
 void sttp__connection_on_event(evutil_socket_t fd, short what, void *argument)

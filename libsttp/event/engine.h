@@ -14,6 +14,7 @@
 #define STTP_EVENT_ENGINE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
@@ -150,8 +151,8 @@ void sttp__connection_on_event(evutil_socket_t fd, short what, void *argument);
  * ready. */
 void sttp__connection_run(struct sttp__connection *connection);
 
-/* Runs the connections that are ready; they may be closed. Each callback but that of a connection's
- * event calls it first; when the loop waits, none is ready. */
+/* Runs the connections that are ready; they may be closed. Each callback of the engine but that of
+ * a connection's event calls it first; when the loop waits, none is ready. */
 void sttp__run_ready(struct sttp__worker *worker);
 
 /* Marks a connection as broken: its run closes it at the end. */
@@ -252,7 +253,7 @@ void sttp__acceptors_stop(struct sttp__worker *worker);
 /* A worker was asked for room by another, or gets the answer. */
 void sttp__room_message(struct sttp__worker *worker, struct sttp__message *message);
 
-/* ---- workers: worker.c ---- */
+/* ---- workers: worker.c, worker_thread.c ---- */
 
 /* Connections that are put in order, at most. */
 enum { STTP__MOST_READY = 64 };
@@ -275,6 +276,7 @@ struct sttp__worker {
     struct sttp__connection *ready[STTP__MOST_READY]; /* in the order in which they last ran */
     unsigned ready_count;
     uint64_t runs; /* so far */
+    void *program; /* what worker_begin has returned; NULL where there is none */
 
     struct sttp__pool pool;
     struct sttp_reply *free_replies;
@@ -315,8 +317,15 @@ struct sttp__worker {
 sttp_status sttp__worker_create(struct sttp__worker *worker, sttp_server *server);
 void sttp__worker_destroy(struct sttp__worker *worker);
 
-/* Starts the thread; 0 or an errno. */
-int sttp__worker_start(struct sttp__worker *worker);
+/* Starts the thread and lets the program begin on it. STTP_OK, STTP_ERR_SYSTEM with errno set, or
+ * STTP_ERR_MEMORY where the program did not begin: no thread runs then. */
+sttp_status sttp__worker_start(struct sttp__worker *worker);
+
+/* Closes all connections now. */
+void sttp__worker_cut(struct sttp__worker *worker);
+
+/* Runs what is ready and what is runnable when all events that are active now were called. */
+void sttp__worker_run_soon(struct sttp__worker *worker);
 
 /* Reads the clock, at the start of each event. */
 void sttp__worker_tick(struct sttp__worker *worker);
@@ -324,7 +333,8 @@ void sttp__worker_tick(struct sttp__worker *worker);
 /* Makes sure that the timer fires at `at` or before. */
 void sttp__worker_arm(struct sttp__worker *worker, uint64_t at);
 
-/* Lets the connection run soon, after the other events. */
+/* Lets the connection run soon, after the other events. On the worker's thread, also from callbacks
+ * of the program's own. */
 void sttp__worker_schedule(struct sttp__connection *connection);
 
 /* Puts the connection under a timeout: anew if `restart` says so or it was under another. */
@@ -347,6 +357,7 @@ struct sttp_server {
     unsigned created;    /* workers that are to be destroyed */
     unsigned running;    /* workers whose thread is to be joined */
     bool started;
+    sem_t begun; /* posted by each worker whose program has begun, or cannot */
     struct sttp__address_count *addresses; /* NULL where there is no limit by address */
     struct sttp__on_the_way *on_the_way;
     atomic_uint connections;

@@ -350,3 +350,8 @@ uint64_t sttp_reply_connection(const sttp_reply *reply)
 {
     return reply->connection_id;
 }
+
+void *sttp_reply_worker(const sttp_reply *reply)
+{
+    return reply->worker->program;
+}

@@ -142,6 +142,7 @@ sttp_status sttp_server_create(const sttp_server_options *options, sttp_server *
         return STTP_ERR_MEMORY;
     *made = (sttp_server){.allocator = *allocator, .options = resolved};
     atomic_init(&made->stop_at, UINT64_MAX);
+    sem_init(&made->begun, 0, 0);
     sttp_status status = create_address_count(made);
     if (status == STTP_OK)
         status = create_on_the_way(made);
@@ -196,12 +197,13 @@ sttp_status sttp_server_start(sttp_server *server)
         if (sttp__acceptors_create(&server->workers[i]) != STTP_OK)
             return STTP_ERR_MEMORY;
     while (server->running < server->created) {
-        int error = sttp__worker_start(&server->workers[server->running]);
-        if (error != 0) {
+        sttp_status status = sttp__worker_start(&server->workers[server->running]);
+        if (status != STTP_OK) {
+            int error = errno;
             sttp_server_stop(server, 0);
             join_all(server);
             errno = error;
-            return STTP_ERR_SYSTEM;
+            return status;
         }
         server->running++;
     }
@@ -242,6 +244,7 @@ void sttp_server_destroy(sttp_server *server)
     }
     sttp__address_count_destroy(server->addresses);
     sttp__on_the_way_release(server->on_the_way);
+    sem_destroy(&server->begun);
     sttp_allocator allocator = server->allocator;
     sttp__release(&allocator, server->worker_memory);
     sttp__release(&allocator, server);

@@ -8,9 +8,10 @@
  *
  * Work that is left over, or that comes from elsewhere than the connection's socket, puts the
  * connection in the list of the runnable ones, which run after the loop has looked at the sockets.
- */
+ *
+ * Where the program has events of its own on the loop, what they answer comes from a socket, too:
+ * it is sent before the loop looks again, when all events that are active have been called. */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -29,13 +30,6 @@ enum {
 void sttp__worker_tick(struct sttp__worker *worker)
 {
     worker->now = sttp__server_now();
-}
-
-static _Thread_local const struct sttp__worker *worker_of_thread;
-
-uint64_t sttp_server_now(void)
-{
-    return worker_of_thread != NULL ? worker_of_thread->now : sttp__server_now();
 }
 
 /* Not inlined: a run almost never does. */
@@ -153,13 +147,26 @@ void sttp__worker_remove(struct sttp__connection *connection)
 
 /* ---- the runnable ---- */
 
-/* A timer of no length, and not an active event: the loop looks at the sockets first. Not inlined:
- * most answers are given within a run, which needs none. */
-__attribute__((noinline)) static void arm_run(struct sttp__worker *worker)
+/* A timer of no length, and not an active event: the loop looks at the sockets first. */
+static void run_later(struct sttp__worker *worker)
 {
     struct timeval none = {0};
     if (!event_pending(&worker->run, EV_TIMEOUT, NULL))
         event_add(&worker->run, &none);
+}
+
+void sttp__worker_run_soon(struct sttp__worker *worker)
+{
+    event_active(&worker->run, EV_TIMEOUT, 0);
+}
+
+/* Not inlined: most answers are given within a run, which needs none. */
+__attribute__((noinline)) static void arm_run(struct sttp__worker *worker)
+{
+    if (worker->program != NULL)
+        sttp__worker_run_soon(worker);
+    else
+        run_later(worker);
 }
 
 void sttp__worker_schedule(struct sttp__connection *connection)
@@ -176,13 +183,13 @@ void sttp__worker_schedule(struct sttp__connection *connection)
 
 /* Runs some, each once. The others wait for the next time, and so do those that come back to the
  * list: many changes may have become durable together, and the sockets have their turn meanwhile.
- */
+ * What the program's own events have answered goes at once. */
 static void run_some(struct sttp__worker *worker)
 {
     worker->collecting = true;
     struct sttp__connection *first;
     unsigned left = worker->runnable_count;
-    if (left > RUNS_PER_TURN)
+    if (left > RUNS_PER_TURN && worker->program == NULL)
         left = RUNS_PER_TURN;
     for (; left > 0 && (first = TAILQ_FIRST(&worker->runnable)) != NULL; left--) {
         unschedule(first);
@@ -190,7 +197,7 @@ static void run_some(struct sttp__worker *worker)
     }
     worker->collecting = false;
     if (!TAILQ_EMPTY(&worker->runnable))
-        arm_run(worker);
+        run_later(worker);
 }
 
 static void on_run(evutil_socket_t fd, short what, void *argument)
@@ -223,7 +230,7 @@ static void begin_stop(struct sttp__worker *worker)
     leave_if_empty(worker);
 }
 
-static void cut_all(struct sttp__worker *worker)
+void sttp__worker_cut(struct sttp__worker *worker)
 {
     sttp__acceptors_stop(worker);
     worker->stopping = true;
@@ -248,7 +255,7 @@ static void check_stop(struct sttp__worker *worker)
     if (stop_at == UINT64_MAX)
         return;
     if (stop_at <= worker->now) {
-        cut_all(worker);
+        sttp__worker_cut(worker);
         return;
     }
     if (!worker->stopping)
@@ -314,34 +321,6 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
 }
 
 /* ---- life ---- */
-
-static void close_mailbox(struct sttp__worker *worker)
-{
-    struct sttp__message *message = sttp__mailbox_close(worker->mailbox, worker->replies_out);
-    while (message != NULL) {
-        struct sttp__message *next = message->next;
-        if (message->kind == STTP__MESSAGE_REPLY)
-            sttp__reply_discard((struct sttp_reply *)message);
-        message = next;
-    }
-}
-
-static void *run_worker(void *argument)
-{
-    struct sttp__worker *worker = argument;
-    int before;
-    /* Nobody cancels a worker: the type has no effect but that the C library, which makes it that
-     * of each call that waits, finds it so. */
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
-    sttp__mailbox_of_thread = worker->mailbox;
-    worker_of_thread = worker;
-    event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY);
-    cut_all(worker); /* nothing is left, unless the loop itself has failed */
-    close_mailbox(worker);
-    sttp__notify(worker->server, &(sttp_notice){.kind = STTP_NOTICE_STOPPED}, NULL);
-    return NULL;
-}
 
 /* libevent takes memory for a timer when it is added to a base that has not had so many before, and
  * keeps it. Added once now, it cannot fail later, when nobody could do without it. */
@@ -431,20 +410,4 @@ void sttp__worker_destroy(struct sttp__worker *worker)
         worker->free_replies = reply->next;
         sttp__release(&worker->server->allocator, reply);
     }
-}
-
-/* The program's signals are the program's: a worker takes none, but those that its own instructions
- * raise. */
-int sttp__worker_start(struct sttp__worker *worker)
-{
-    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
-    sigset_t blocked, before;
-    sigfillset(&blocked);
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        sigdelset(&blocked, own[i]);
-    sttp__worker_tick(worker);
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    int error = pthread_create(&worker->thread, NULL, run_worker, worker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
 }

@@ -34,6 +34,8 @@ extern "C" {
 
 typedef struct sttp_server sttp_server;
 
+struct event_base; /* libevent's */
+
 /* The place of one answer in the order of its connection. */
 typedef struct sttp_reply sttp_reply;
 
@@ -56,12 +58,17 @@ STTP_API sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *res
 STTP_API sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer);
 
 /* Milliseconds of CLOCK_MONOTONIC_COARSE. Within a handler that the server has called: read when
- * the request had been received, without asking again. Thread-safe. */
+ * the request had been received, without asking again, unless there is a worker_begin.
+ * Thread-safe. */
 STTP_API uint64_t sttp_server_now(void);
 
 /* The id of the connection that the reply belongs to, as in notices: for log lines. Only before
  * sttp_reply_send. */
 STTP_API uint64_t sttp_reply_connection(const sttp_reply *reply);
+
+/* What worker_begin has returned for the worker that called the handler; NULL where there is none.
+ * Only on that worker's thread and before sttp_reply_send. */
+STTP_API void *sttp_reply_worker(const sttp_reply *reply);
 
 /* What the engine tells about itself. */
 typedef enum sttp_notice_kind {
@@ -146,6 +153,19 @@ typedef struct sttp_server_options {
      * again for all workers together, and one more for each worker; what would be more is replaced
      * by a 500 "server busy". Default: 64 MiB. */
     size_t max_unsent_total;
+
+    /* What the program has on each worker: clients of its own on the worker's loop, say. Called on
+     * the worker's thread before it takes its first connection, with handler_context. Where it
+     * returns NULL, sttp_server_start fails with STTP_ERR_MEMORY. The program may have events on
+     * `base`, from the worker's thread alone; it has no locks. Answers that are sent in their
+     * callbacks leave when all that has become ready together has had its turn, those of one
+     * connection in one piece. A callback must not block, nor free or break the loop. Default:
+     * there is nothing. */
+    void *(*worker_begin)(void *context, struct event_base *base);
+    /* Called on that thread with what worker_begin has returned, when the last connection is closed
+     * and no event will be called any more: frees it, and its events, whatever they wait for.
+     * Replies that it still has may be sent in here: nothing happens. */
+    void (*worker_end)(void *context, void *worker);
 } sttp_server_options;
 
 /* Makes a server that does not listen yet. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno
