@@ -11,8 +11,6 @@
 
 #include "sttpd/handler.h"
 
-enum { LOGGED_A_SECOND = 10 };
-
 struct call {
     store_operation operation; /* first, so that one is the other */
     struct handler *handler;
@@ -166,33 +164,13 @@ static double milliseconds_since(const struct timespec *start)
            (double)(now.tv_nsec - start->tv_nsec) / 1e6;
 }
 
-/* Whoever asks again and again for what fails must not fill the log. */
-static bool may_log(struct handler *handler)
-{
-    struct timespec now;
-    long long second = atomic_load(&handler->failing_second);
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (now.tv_sec != second &&
-        atomic_compare_exchange_strong(&handler->failing_second, &second, now.tv_sec))
-        atomic_store(&handler->failures, 0);
-    if (atomic_fetch_add(&handler->failures, 1) < LOGGED_A_SECOND)
-        return true;
-    atomic_fetch_add(&handler->unlogged, 1);
-    return false;
-}
-
 static void log_failure(const struct call *call)
 {
     const store_operation *operation = &call->operation;
     const char *message = message_of(operation);
 
-    if (!may_log(call->handler))
+    if (!log_limit_admits(&call->handler->failures, call->handler->log))
         return;
-    unsigned unlogged = atomic_exchange(&call->handler->unlogged, 0);
-    if (unlogged > 0)
-        log_write(call->handler->log, LOG_LEVEL_WARNING, "%u more failures were not logged",
-                  unlogged);
     errno = operation->system_errno; /* for %m, which is thread-safe where strerror is not */
     log_write(call->handler->log, LOG_LEVEL_WARNING,
               operation->system_errno != 0
@@ -210,7 +188,7 @@ static void finish(struct call *call, const sttp_response *response)
     struct handler *handler = call->handler;
     sttp_status status = sttp_reply_send(call->reply, response);
 
-    if (status != STTP_OK && may_log(handler))
+    if (status != STTP_OK && log_limit_admits(&handler->failures, handler->log))
         log_write(handler->log, LOG_LEVEL_WARNING,
                   "connection %llu: %s %.*s: answered with 500 instead: %s",
                   (unsigned long long)call->connection, sttp_action_name(operation->action),

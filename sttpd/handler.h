@@ -7,7 +7,7 @@
 #include <sttp/cache.h>
 #include <sttp/server.h>
 
-#include "daemon/log.h"
+#include "daemon/log_limit.h"
 #include "sttpd/store.h"
 
 struct handler {
@@ -15,10 +15,7 @@ struct handler {
     sttp_cache *cache; /* NULL: none */
     log_sink *log;
     atomic_size_t outstanding; /* operations that the store has not completed */
-    /* Failures of the current second, on the monotonic clock, and those not logged since a line. */
-    atomic_llong failing_second;
-    atomic_uint failures;
-    atomic_uint unlogged;
+    struct log_limit failures;
 };
 
 /* An sttp_handler; `context` is a struct handler, which must live until every operation is
