@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/settings.h"
+#include "daemon/settings_file.h"
 #include "daemon/settings_flags.h"
 #include "daemon/settings_report.h"
 #include "daemon/settings_value.h"
@@ -17,13 +17,44 @@ bool settings_defaults(const settings_program *program, void *values, settings_r
         if (option->fallback == NULL)
             continue;
         sttp_slice text = {option->fallback, strlen(option->fallback)};
-        settings_result result = settings_value_set(option, text, values, why);
+        settings_result result = settings_value_set(option, text, (settings_place){0}, values, why);
         if (result == SETTINGS_WRONG)
             settings_report_line(report, "%s: the default %s", option->key, why);
         else if (result == SETTINGS_NO_MEMORY)
             settings_report_no_memory(report, program->name);
     }
     return report->count == before;
+}
+
+/* What concerns several values is looked at where all of them could be read. */
+static void check_together(const settings_program *program, void *values,
+                           const settings_command *command, settings_report *report)
+{
+    bool is_read = command->file == NULL || report->file != NULL;
+
+    if (program->check != NULL && is_read)
+        program->check(values, command, report);
+}
+
+/* The file, the flags, and both together. Returns the exit status. */
+static int read_all(const settings_program *program, const settings_given *given, size_t count,
+                    void *values, settings_command *command, settings_report *report)
+{
+    sttp_slice text = {0};
+    char *buffer = NULL;
+
+    if (command->file != NULL)
+        buffer = settings_read_file(command->file, &text.size, report);
+    text.data = buffer;
+    if (buffer != NULL)
+        settings_read_text(program, command->file, text, values, command, report);
+    size_t before = report->count;
+    settings_apply_flags(program, given, count, values, command, report);
+    report->usage += report->count - before;
+    check_together(program, values, command, report);
+    report->file = NULL;
+    free(buffer);
+    return report->no_memory ? 1 : report->usage > 0 ? 2 : report->count > 0 ? 1 : 0;
 }
 
 int settings_load(const settings_program *program, int argc, char *const *argv, void *values,
@@ -37,25 +68,14 @@ int settings_load(const settings_program *program, int argc, char *const *argv, 
         settings_report_no_memory(report, program->name);
         return status;
     }
-    if (!settings_defaults(program, values, report))
-        goto out;
-
-    size_t before = report->count;
-    size_t count = settings_scan_flags(program, argc, argv, command, given, report);
-    size_t usage_mistakes = report->count - before;
-    if (command->help || command->version) {
-        status = usage_mistakes > 0 ? 2 : 0;
-        goto out;
+    if (settings_defaults(program, values, report)) {
+        size_t count = settings_scan_flags(program, argc, argv, command, given, report);
+        report->usage = report->count;
+        if (command->help || command->version)
+            status = report->usage > 0 ? 2 : 0;
+        else
+            status = read_all(program, given, count, values, command, report);
     }
-    bool file_is_good = command->file == NULL ||
-                        settings_read_file(program, command->file, values, command, report);
-    before = report->count;
-    settings_apply_flags(program, given, count, values, command, report);
-    usage_mistakes += report->count - before;
-    status = usage_mistakes > 0 ? 2 : file_is_good ? 0 : 1;
-    if (report->no_memory)
-        status = 1;
-out:
     free(given);
     return status;
 }

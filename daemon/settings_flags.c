@@ -48,6 +48,8 @@ static flag find_long(const settings_program *program, sttp_slice name)
 
     for (size_t i = 0; i < program->option_count; i++) {
         const settings_option *option = &program->options[i];
+        if (!settings_has_flag(option))
+            continue;
         settings_flag_name(option, own, sizeof own);
         if (is_name(name, own) || is_name(name, option->alias))
             return (flag){.option = option};
@@ -78,7 +80,8 @@ static void guess_long(const settings_program *program, settings_guess *guess)
 
     for (size_t i = 0; i < program->option_count; i++) {
         const settings_option *option = &program->options[i];
-        settings_guess_try(guess, own, settings_flag_name(option, own, sizeof own));
+        if (settings_has_flag(option))
+            settings_guess_try(guess, own, settings_flag_name(option, own, sizeof own));
         if (option->alias != NULL)
             settings_guess_try(guess, option->alias, strlen(option->alias));
     }
@@ -235,26 +238,33 @@ size_t settings_scan_flags(const settings_program *program, int argc, char *cons
     return scan.given_count;
 }
 
+static void apply_flag(const settings_program *program, const settings_given *given, void *values,
+                       settings_command *command, settings_report *report)
+{
+    char why[SETTINGS_MAX_WHY];
+    const settings_option *option = &program->options[given->index];
+    settings_source *source = &command->sources[given->index];
+    const char *value = given->value != NULL ? given->value : "true";
+    bool is_list = option->kind == SETTINGS_LIST || option->kind == SETTINGS_RECORDS;
+
+    /* The items of flags add up; together they replace what the file lists. */
+    if (is_list && *source != SETTINGS_FROM_FLAG)
+        settings_value_clear(option, values);
+    *source = SETTINGS_FROM_FLAG;
+    settings_result result =
+        settings_value_set(option, (sttp_slice){value, strlen(value)},
+                           (settings_place){.source = SETTINGS_FROM_FLAG}, values, why);
+    if (result == SETTINGS_WRONG)
+        settings_report_line(report, "%s%.*s: %s", given->label.data[0] == '-' ? "" : "-",
+                             (int)given->label.size, given->label.data, why);
+    else if (result == SETTINGS_NO_MEMORY)
+        settings_report_no_memory(report, program->name);
+}
+
 void settings_apply_flags(const settings_program *program, const settings_given *given,
                           size_t count, void *values, settings_command *command,
                           settings_report *report)
 {
-    char why[SETTINGS_MAX_WHY];
-
-    for (size_t i = 0; i < count; i++) {
-        const settings_option *option = &program->options[given[i].index];
-        settings_source *source = &command->sources[given[i].index];
-        sttp_slice text = {given[i].value, strlen(given[i].value)};
-
-        /* The items of flags add up; together they replace what the file lists. */
-        if (option->kind == SETTINGS_LIST && *source != SETTINGS_FROM_FLAG)
-            settings_value_clear(option, values);
-        *source = SETTINGS_FROM_FLAG;
-        settings_result result = settings_value_set(option, text, values, why);
-        if (result == SETTINGS_WRONG)
-            settings_report_line(report, "%s%.*s: %s", given[i].label.data[0] == '-' ? "" : "-",
-                                 (int)given[i].label.size, given[i].label.data, why);
-        else if (result == SETTINGS_NO_MEMORY)
-            settings_report_no_memory(report, program->name);
-    }
+    for (size_t i = 0; i < count; i++)
+        apply_flag(program, &given[i], values, command, report);
 }

@@ -42,18 +42,46 @@ static size_t write_flag(FILE *out, char letter, const char *name, const char *a
     return size > 0 ? (size_t)size : 0;
 }
 
+/* What it does, what is expected, and its default. */
+static void describe(const settings_option *option, char *text, size_t capacity)
+{
+    char expected[256];
+    bool is_long = option->kind == SETTINGS_TEXT || option->kind == SETTINGS_LIST ||
+                   option->kind == SETTINGS_RECORDS || !settings_has_key(option);
+
+    settings_value_expected(option, expected, sizeof expected);
+    snprintf(text, capacity, "%s%s%s%s%s%s", option->help, is_long ? "" : "; ",
+             is_long ? "" : expected, option->fallback != NULL ? " [" : "",
+             option->fallback != NULL ? option->fallback : "", option->fallback != NULL ? "]" : "");
+}
+
+/* The keys of records, each level further in. */
+static void write_fields(FILE *out, const settings_option *records, int depth)
+{
+    char text[1024];
+
+    for (size_t i = 0; i < records->field_count; i++) {
+        const settings_option *field = &records->fields[i];
+        describe(field, text, sizeof text);
+        int size = fprintf(out, "%*s%s: %s", 6 + 2 * depth, "", field->key, field->argument);
+        wrap(out, size > 0 ? (size_t)size : 0, text);
+        if (field->kind == SETTINGS_RECORDS)
+            write_fields(out, field, depth + 1);
+    }
+}
+
 static void write_option(FILE *out, const settings_option *option)
 {
     char name[64];
-    char expected[256];
     char text[1024];
-    bool is_long = option->kind == SETTINGS_TEXT || option->kind == SETTINGS_LIST;
 
     settings_flag_name(option, name, sizeof name);
-    settings_value_expected(option, expected, sizeof expected);
-    snprintf(text, sizeof text, "%s%s%s%s%s%s", option->help, is_long ? "" : "; ",
-             is_long ? "" : expected, option->fallback != NULL ? " [" : "",
-             option->fallback != NULL ? option->fallback : "", option->fallback != NULL ? "]" : "");
+    describe(option, text, sizeof text);
+    if (!settings_has_flag(option)) {
+        int size = fprintf(out, "      %s: %s", option->key, option->argument);
+        wrap(out, size > 0 ? (size_t)size : 0, text);
+        return;
+    }
     size_t at = write_flag(out, option->letter, option->alias != NULL ? option->alias : name,
                            option->argument);
     if (option->alias != NULL && strcmp(option->alias, name) != 0) {
@@ -75,6 +103,8 @@ void settings_help(const settings_program *program, FILE *out)
             fprintf(out, "\n%s\n", group);
         }
         write_option(out, option);
+        if (option->kind == SETTINGS_RECORDS)
+            write_fields(out, option, 1);
     }
     fputs("\nGeneral\n", out);
     for (const settings_common_flag *common = settings_common_flags; common->name; common++)

@@ -50,9 +50,23 @@ static position locate(sttp_slice text, size_t offset)
     return at;
 }
 
-size_t settings_line_of(sttp_slice text, size_t offset)
+size_t settings_offset_of(const settings_report *report, size_t index)
 {
-    return locate(text, offset < text.size ? offset : text.size).line;
+    sttp_slice text = report->text;
+    size_t at = 0;
+
+    for (size_t i = 0; i < index && at < text.size; i++) {
+        size_t length = sttp_next_char((sttp_slice){text.data + at, text.size - at}, NULL);
+        at += length > 0 ? length : 1;
+    }
+    return at;
+}
+
+size_t settings_report_line_of(const settings_report *report, settings_place place)
+{
+    if (place.character == 0 || report->file == NULL)
+        return 0;
+    return locate(report->text, settings_offset_of(report, place.character - 1)).line;
 }
 
 /* The first place at or after `from` where a character begins. */
@@ -102,24 +116,68 @@ bool settings_report_full(const settings_report *report)
     return report->count > SETTINGS_MAX_MISTAKES;
 }
 
-void settings_report_at(settings_report *report, const settings_source_text *source, size_t offset,
-                        const char *format, ...)
+/* "name:line:column: ", the words, and the line with the place. */
+__attribute__((format(printf, 4, 0))) static void write_at(const settings_report *report,
+                                                           size_t offset, const char *kind,
+                                                           const char *format, va_list arguments)
 {
     char name[256];
+    sttp_slice text = report->text;
+
+    if (offset > text.size)
+        offset = text.size;
+    position at = locate(text, offset);
+    text_escape(report->file, strlen(report->file), name, sizeof name);
+    fprintf(report->out, "%s:%zu:%zu: %s", name, at.line, at.column, kind);
+    vfprintf(report->out, format, arguments);
+    fputc('\n', report->out);
+    show_line(report->out, text, &at, offset);
+}
+
+void settings_report_at(settings_report *report, size_t offset, const char *format, ...)
+{
     va_list arguments;
 
     if (!begin(report))
         return;
-    if (offset > source->text.size)
-        offset = source->text.size;
-    position at = locate(source->text, offset);
-    text_escape(source->name, strlen(source->name), name, sizeof name);
-    fprintf(report->out, "%s:%zu:%zu: ", name, at.line, at.column);
     va_start(arguments, format);
-    vfprintf(report->out, format, arguments);
+    write_at(report, offset, "", format, arguments);
     va_end(arguments);
+}
+
+__attribute__((format(printf, 4, 0))) static void write_place(const settings_report *report,
+                                                              settings_place place,
+                                                              const char *kind, const char *format,
+                                                              va_list arguments)
+{
+    if (place.character > 0 && report->file != NULL) {
+        write_at(report, settings_offset_of(report, place.character - 1), kind, format, arguments);
+        return;
+    }
+    fputs(kind, report->out);
+    vfprintf(report->out, format, arguments);
     fputc('\n', report->out);
-    show_line(report->out, source->text, &at, offset);
+}
+
+void settings_report_place(settings_report *report, settings_place place, const char *format, ...)
+{
+    va_list arguments;
+
+    report->usage += place.source == SETTINGS_FROM_FLAG;
+    if (!begin(report))
+        return;
+    va_start(arguments, format);
+    write_place(report, place, "", format, arguments);
+    va_end(arguments);
+}
+
+void settings_report_warning(settings_report *report, settings_place place, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    write_place(report, place, "warning: ", format, arguments);
+    va_end(arguments);
 }
 
 void settings_report_line(settings_report *report, const char *format, ...)

@@ -4,22 +4,16 @@
 
 #include "daemon/settings.h"
 
-/* A settings file while it is read. */
-typedef struct settings_source_text {
-    const char *name;
-    sttp_slice text;
-} settings_source_text;
-
-/* Reports a mistake as "name:line:column: message", followed by the line and a caret below the byte
- * at `offset`. */
-void settings_report_at(settings_report *report, const settings_source_text *source, size_t offset,
-                        const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Reports a mistake in the file of the report as "name:line:column: message", followed by the line
+ * and a caret below the byte at `offset`. */
+void settings_report_at(settings_report *report, size_t offset, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Whether so many mistakes were told that looking for more is of no use. */
 bool settings_report_full(const settings_report *report);
 
-/* The line, from 1, in which `offset` stands. */
-size_t settings_line_of(sttp_slice text, size_t offset);
+/* The offset of the character with this index, from 0, in the file of the report. */
+size_t settings_offset_of(const settings_report *report, size_t index);
 
 /* A search for the word that an unknown one was meant to be. Begin with {.word = ...}. */
 typedef struct settings_guess {

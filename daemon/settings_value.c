@@ -54,6 +54,16 @@ static bool is_one_of(sttp_slice text, const char *const *words)
     return false;
 }
 
+bool settings_has_flag(const settings_option *option)
+{
+    return option->kind != SETTINGS_RECORDS || option->shorthand != NULL;
+}
+
+bool settings_has_key(const settings_option *option)
+{
+    return option->kind != SETTINGS_BOOL || option->argument != NULL;
+}
+
 size_t settings_flag_name(const settings_option *option, char *buffer, size_t capacity)
 {
     int length = snprintf(buffer, capacity, "%s", option->key);
@@ -125,6 +135,9 @@ void settings_value_expected(const settings_option *option, char *buffer, size_t
     case SETTINGS_TEXT:
     case SETTINGS_LIST:
         snprintf(buffer, capacity, "%s", option->expected);
+        return;
+    case SETTINGS_RECORDS:
+        snprintf(buffer, capacity, "a list of mappings");
         return;
     }
 }
@@ -290,7 +303,15 @@ void settings_value_clear(const settings_option *option, void *values)
         *text = NULL;
     } else if (option->kind == SETTINGS_LIST) {
         settings_list_clear(member(option, values));
+    } else if (option->kind == SETTINGS_RECORDS) {
+        settings_records_clear(option, member(option, values));
     }
+}
+
+void settings_value_place(const settings_option *option, settings_place place, void *values)
+{
+    if (option->place > 0)
+        *(settings_place *)(void *)((char *)values + option->place) = place;
 }
 
 static const char *set(const settings_option *option, sttp_slice text, void *values)
@@ -308,17 +329,23 @@ static const char *set(const settings_option *option, sttp_slice text, void *val
         return set_text(option, text, values);
     case SETTINGS_LIST:
         return add_item(option, text, values);
+    case SETTINGS_RECORDS: /* settings_records_set */
+        break;
     }
     return "has no known kind";
 }
 
-settings_result settings_value_set(const settings_option *option, sttp_slice text, void *values,
-                                   char *why)
+settings_result settings_value_set(const settings_option *option, sttp_slice text,
+                                   settings_place place, void *values, char *why)
 {
     char shown[128];
     char expected[256];
-    const char *wrong = set(option, text, values);
 
+    if (option->kind == SETTINGS_RECORDS)
+        return settings_records_set(option, text, place, values, why);
+    const char *wrong = set(option, text, values);
+    if (wrong == NULL)
+        settings_value_place(option, place, values);
     if (wrong == NULL)
         return SETTINGS_SET;
     if (wrong == no_memory)

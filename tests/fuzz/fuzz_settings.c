@@ -1,6 +1,7 @@
 /* Any bytes as a settings file and flags: they are read or refused, with something said where they
  * are refused. What is said is plain lines of UTF-8, and each mistake of the file has a place that
- * is in the file, shown with a caret.
+ * is in the file, shown with a caret. Once for sttpd, and once for a program that has lists of
+ * mappings: of these no more are made than the table allows, and what is in them is in its range.
  *
  * The file ends at the first 0xff, which no text has; behind it stand the flags, each up to a zero
  * byte. */
@@ -10,6 +11,7 @@
 #include "daemon/settings_flags.h"
 #include "property.h"
 #include "sttpd/options.h"
+#include "tests/unit/records_program.h"
 
 enum { END_OF_FILE = 0xff, MAX_ARGUMENTS = 32, OWN_ARGUMENTS = 3 };
 
@@ -93,23 +95,53 @@ static void check_mistake(sttp_slice *said, sttp_slice text)
 
 /* ---- what is read ---- */
 
-static void check_values(const struct sttpd_options *values)
+static void check_table(const settings_option *options, size_t count, const char *values);
+
+static void check_member(const settings_option *option, const char *member)
 {
-    for (size_t i = 0; i < sttpd_program.option_count; i++) {
-        const settings_option *option = &sttpd_program.options[i];
-        uint64_t number;
-        if (option->kind != SETTINGS_NUMBER && option->kind != SETTINGS_SIZE &&
-            option->kind != SETTINGS_DURATION)
-            continue;
-        memcpy(&number, (const char *)values + option->offset, sizeof number);
+    settings_records records;
+    settings_list list;
+    uint64_t number;
+
+    if (option->kind == SETTINGS_RECORDS) {
+        memcpy(&records, member, sizeof records);
+        require(records.count <= option->maximum, "records are not too many");
+        for (size_t i = 0; i < records.count; i++)
+            check_table(option->fields, option->field_count,
+                        (const char *)records.items + i * option->record_size);
+    } else if (option->kind == SETTINGS_LIST) {
+        memcpy(&list, member, sizeof list);
+        require(list.count <= option->maximum, "items are not too many");
+    } else if (option->kind == SETTINGS_NUMBER || option->kind == SETTINGS_SIZE ||
+               option->kind == SETTINGS_DURATION) {
+        memcpy(&number, member, sizeof number);
         require((number >= option->minimum && number <= option->maximum) ||
                     (number == 0 && option->zero != NULL),
                 "values are in their ranges");
     }
 }
 
+static void check_table(const settings_option *options, size_t count, const char *values)
+{
+    for (size_t i = 0; i < count; i++)
+        check_member(&options[i], values + options[i].offset);
+}
+
+/* Nothing that has to be there is missing where all is well. */
+static void check_routes(const struct records_options *options)
+{
+    const struct route *routes = options->routes.items;
+
+    for (size_t i = 0; i < options->routes.count; i++) {
+        const struct upstream *upstreams = routes[i].upstreams.items;
+        require(routes[i].prefix && upstreams, "a route is whole");
+        for (size_t j = 0; j < routes[i].upstreams.count; j++)
+            require(upstreams[j].address, "an upstream is whole");
+    }
+}
+
 /* Whether the flags name a file of their own, which could be anything. */
-static bool names_file(int count, char **flags)
+static bool names_file(const settings_program *program, int count, char **flags)
 {
     char *argv[MAX_ARGUMENTS + 1] = {name};
     settings_given given[MAX_ARGUMENTS + 1];
@@ -120,34 +152,59 @@ static bool names_file(int count, char **flags)
 
     require(report.out != NULL, "memory");
     memcpy(argv + 1, flags, (size_t)count * sizeof *argv);
-    settings_scan_flags(&sttpd_program, count + 1, argv, &command, given, &report);
+    settings_scan_flags(program, count + 1, argv, &command, given, &report);
     fclose(report.out);
     free(said);
     return command.file != NULL;
 }
 
-static void check_settings(int argc, char **argv, sttp_slice text)
+static void check_report(int status, const settings_report *report, sttp_slice said,
+                         sttp_slice text)
+{
+    require(status >= 0 && status <= 2, "the exit status is a known one");
+    require((status == 0) == (report->count == 0), "mistakes are counted");
+    require(status == 0 || said.size > 0, "mistakes are told");
+    require(said.size == 0 || said.data[said.size - 1] == '\n', "the report has whole lines");
+    while (said.size > 0)
+        check_mistake(&said, text);
+}
+
+static void check_sttpd(int argc, char **argv, sttp_slice text)
 {
     struct sttpd_options values = {0};
     settings_command command;
     char *said = NULL;
     size_t size = 0;
     settings_report report = {.out = open_memstream(&said, &size)};
-    int status;
 
     require(report.out != NULL, "memory");
-    status = sttpd_options_load(argc, argv, &values, &command, &report);
+    int status = sttpd_options_load(argc, argv, &values, &command, &report);
     fclose(report.out);
-    require(status >= 0 && status <= 2, "the exit status is a known one");
-    require((status == 0) == (report.count == 0), "mistakes are counted");
-    require((status == 0) == (size == 0), "mistakes are told");
-    require(size == 0 || said[size - 1] == '\n', "the report has whole lines");
-    for (sttp_slice rest = {said, size}; rest.size > 0;)
-        check_mistake(&rest, text);
+    check_report(status, &report, (sttp_slice){said, size}, text);
+    require(status != 0 || size == 0, "nothing is said where all is well");
     if (status == 0 && !command.help && !command.version)
         require(values.listen.count > 0, "there is something to listen on");
-    check_values(&values);
+    check_table(sttpd_program.options, sttpd_program.option_count, (const char *)&values);
     settings_release(&sttpd_program, &values);
+    free(said);
+}
+
+static void check_program_of_records(int argc, char **argv, sttp_slice text)
+{
+    struct records_options values = {0};
+    settings_command command;
+    char *said = NULL;
+    size_t size = 0;
+    settings_report report = {.out = open_memstream(&said, &size)};
+
+    require(report.out != NULL, "memory");
+    int status = settings_load(&records_program, argc, argv, &values, &command, &report);
+    fclose(report.out);
+    check_report(status, &report, (sttp_slice){said, size}, text);
+    if (status == 0)
+        check_routes(&values);
+    check_table(records_program.options, records_program.option_count, (const char *)&values);
+    settings_release(&records_program, &values);
     free(said);
 }
 
@@ -174,8 +231,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     write_file(text.data, text.size);
     if (end)
         argc = add_flags((sttp_slice){end + 1, size - text.size - 1}, argc, argv);
-    if (!names_file(argc - OWN_ARGUMENTS, argv + OWN_ARGUMENTS))
-        check_settings(argc, argv, text);
+    if (!names_file(&sttpd_program, argc - OWN_ARGUMENTS, argv + OWN_ARGUMENTS))
+        check_sttpd(argc, argv, text);
+    if (!names_file(&records_program, argc - OWN_ARGUMENTS, argv + OWN_ARGUMENTS))
+        check_program_of_records(argc, argv, text);
     for (int i = OWN_ARGUMENTS; i < argc; i++)
         free(argv[i]);
     free(input);

@@ -231,6 +231,9 @@ static void make_value(sttp_slice *bytes, const settings_option *option, struct 
         break;
     case SETTINGS_LIST:
         make_list(bytes, known);
+        break;
+    case SETTINGS_RECORDS:
+        require(false, "sttpd has no records");
     }
 }
 
@@ -421,6 +424,9 @@ static void value_text(const settings_option *option, const struct sttpd_options
     case SETTINGS_LIST:
         for (size_t i = 0; i < list->count && size < MAX_VALUE; i++)
             size += (size_t)snprintf(buffer + size, MAX_VALUE - size, "%s\n", list->items[i]);
+        return;
+    case SETTINGS_RECORDS:
+        require(false, "sttpd has no records");
     }
 }
 

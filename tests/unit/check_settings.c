@@ -26,6 +26,8 @@ static void value_text(const settings_option *option, const struct sttpd_options
         snprintf(buffer, capacity, "%zu:%s", ((const settings_list *)member)->count,
                  ((const settings_list *)member)->items[0]);
         return;
+    case SETTINGS_RECORDS:
+        ck_abort_msg("%s: sttpd has no records", option->key);
     }
 }
 

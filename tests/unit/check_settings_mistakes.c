@@ -175,7 +175,7 @@ START_TEST(hostile_files)
     assert_says(&run, "larger than 1 MiB");
     release(&run);
     run_bytes(&run, big, size - 1);
-    assert_says(&run, "more than 256 of the characters");
+    assert_says(&run, "more than 1024 of the characters");
     release(&run);
 
     memset(big, '#', size);
