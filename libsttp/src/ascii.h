@@ -33,4 +33,9 @@ static inline bool sttp__equal_fold(const char *a, const char *b, size_t size)
     return i == size;
 }
 
+static inline bool sttp__begins_fold(sttp_slice text, sttp_slice prefix)
+{
+    return text.size >= prefix.size && sttp__equal_fold(text.data, prefix.data, prefix.size);
+}
+
 #endif

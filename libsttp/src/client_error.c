@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { MAX_SHOWN_PATH = 100, END_SIZE = 24 /* ", after 4294967295.9 s" */ };
+enum { MAX_SHOWN_TARGET = 100, END_SIZE = 24 /* ", after 4294967295.9 s" */ };
 
 const char *sttp__destination(const sttp_client *client)
 {
@@ -49,16 +49,19 @@ sttp_status sttp__error(sttp_client *client, sttp_status status, sttp_phase phas
 /* "SHOW /notes/a.txt", of the oldest request. */
 static void add_request(sttp__text *text, const sttp_client *client)
 {
-    const sttp__outstanding *item = sttp__queue_at(&client->queue, 0);
-    sttp_slice path = sttp__queue_path(&client->queue, item);
-    bool cut = path.size > MAX_SHOWN_PATH;
-    size_t shown = cut ? MAX_SHOWN_PATH : path.size;
+    sttp_request request = sttp__queue_request(&client->queue, sttp__queue_at(&client->queue, 0));
+    sttp_slice target = request.path;
+    bool cut;
 
-    while (cut && ((unsigned char)path.data[shown] & 0xc0) == 0x80)
-        shown--; /* to the start of a character */
-    sttp__text_add(text, sttp_action_name(item->action));
+    if (request.origin.data)
+        target = (sttp_slice){request.origin.data, request.origin.size + request.path.size};
+    cut = target.size > MAX_SHOWN_TARGET;
+    target.size = cut ? MAX_SHOWN_TARGET : target.size;
+    while (cut && ((unsigned char)target.data[target.size] & 0xc0) == 0x80)
+        target.size--; /* to the start of a character */
+    sttp__text_add(text, sttp_action_name(request.action));
     sttp__text_add(text, " ");
-    sttp__text_add_slice(text, (sttp_slice){path.data, shown});
+    sttp__text_add_slice(text, target);
     sttp__text_add(text, cut ? "..." : "");
 }
 

@@ -111,31 +111,6 @@ static sttp_status send_lines(sttp_client *client)
     return c->write_failed && queue->in_flight == 0 ? sttp__error_lost(client) : STTP_OK;
 }
 
-static bool same(sttp_slice a, sttp_slice b)
-{
-    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
-}
-
-/* docs/protocol.md, section 3: an answer speaks of what was asked. */
-static bool speaks_of(const sttp_response *response, sttp_slice path)
-{
-    switch (response->code) {
-    case STTP_CODE_PATH_NOT_FOUND:
-    case STTP_CODE_CANNOT_CREATE_PATH:
-        return same(response->echo, sttp_parent_path(path));
-    case STTP_CODE_CLIENT_ERROR:
-        return same(response->echo, path) || same(response->echo, STTP_SLICE("-"));
-    case STTP_CODE_CREATED:
-    case STTP_CODE_OK:
-    case STTP_CODE_FILENAME_TOO_LONG:
-    case STTP_CODE_NOT_FOUND:
-    case STTP_CODE_SERVER_ERROR:
-    case STTP_CODE_DELETED:
-        return same(response->echo, path);
-    }
-    return false;
-}
-
 /* An answer was taken: what does it say of the connection? */
 static void after_answer(sttp_client *client)
 {
@@ -165,6 +140,7 @@ static sttp_status take_answer(sttp_client *client, sttp_response *response)
     sttp_slice bytes = unread(client);
     bool closed = client->connection.ended && !client->connection.failed;
     sttp_status status = STTP_NEED_MORE;
+    sttp_request asked;
     sttp_problem problem;
     size_t size;
 
@@ -177,7 +153,8 @@ static sttp_status take_answer(sttp_client *client, sttp_response *response)
         return client->connection.ended ? sttp__error_lost(client) : STTP_NEED_MORE;
     if (status != STTP_OK)
         return sttp__error_bad_answer(client, status, &problem);
-    if (!speaks_of(response, sttp__queue_path(&client->queue, sttp__queue_at(&client->queue, 0))))
+    asked = sttp__queue_request(&client->queue, sttp__queue_at(&client->queue, 0));
+    if (!sttp_response_speaks_of(response, &asked))
         return sttp__error_wrong_answer(client, response->echo);
     sttp__input_consume(&client->input, size);
     sttp__trace(client, (sttp_trace){.kind = STTP_TRACE_RECEIVED,

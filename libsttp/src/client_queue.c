@@ -74,6 +74,7 @@ sttp_status sttp__queue_add(sttp__queue *queue, const sttp_request *request, stt
     *sttp__queue_at(queue, queue->count++) = (sttp__outstanding){
         .line_at = queue->lines_dropped + (queue->lines_end - queue->lines_start),
         .line_size = size,
+        .origin_size = request->origin.size,
         .path_size = request->path.size,
         .action = request->action,
     };
@@ -88,11 +89,16 @@ sttp_slice sttp__queue_line(const sttp__queue *queue, const sttp__outstanding *i
     return (sttp_slice){queue->lines + at, item->line_size};
 }
 
-sttp_slice sttp__queue_path(const sttp__queue *queue, const sttp__outstanding *item)
+sttp_request sttp__queue_request(const sttp__queue *queue, const sttp__outstanding *item)
 {
-    sttp_slice line = sttp__queue_line(queue, item);
+    const char *target =
+        sttp__queue_line(queue, item).data + strlen(sttp_action_name(item->action)) + 1;
+    sttp_request request = {.action = item->action,
+                            .path = {target + item->origin_size, item->path_size}};
 
-    return (sttp_slice){line.data + strlen(sttp_action_name(item->action)) + 1, item->path_size};
+    if (item->origin_size > 0)
+        request.origin = (sttp_slice){target, item->origin_size};
+    return request;
 }
 
 bool sttp__queue_oldest_sent(const sttp__queue *queue)

@@ -17,6 +17,7 @@
 typedef struct sttp__outstanding {
     uint64_t line_at; /* where its line begins, counted over the client's life */
     size_t line_size;
+    size_t origin_size;
     size_t path_size;
     sttp_action action;
     sttp_status lost; /* a change that was sent: why its answer will never come; else STTP_OK */
@@ -43,10 +44,11 @@ void sttp__queue_free(sttp__queue *queue);
 /* Serializes `request` behind the others. STTP_OK, STTP_ERR_MEMORY, or what the serializer says. */
 sttp_status sttp__queue_add(sttp__queue *queue, const sttp_request *request, sttp_problem *problem);
 
-/* Item `index`, counted from the oldest; its line, and the path in it. */
+/* Item `index`, counted from the oldest; its line; what of it an answer speaks of: action, origin
+ * and path, slices of that line. */
 sttp__outstanding *sttp__queue_at(const sttp__queue *queue, size_t index);
 sttp_slice sttp__queue_line(const sttp__queue *queue, const sttp__outstanding *item);
-sttp_slice sttp__queue_path(const sttp__queue *queue, const sttp__outstanding *item);
+sttp_request sttp__queue_request(const sttp__queue *queue, const sttp__outstanding *item);
 
 /* Whether a byte of the oldest has been written on this connection. */
 bool sttp__queue_oldest_sent(const sttp__queue *queue);

@@ -165,6 +165,8 @@ static const char *template_of(const sttp_problem *problem)
         return "the path is missing; !, with one space before the path";
     case STTP_ERR_TARGET_URL:
         return "this server is no proxy and takes a path, not a URL; !";
+    case STTP_ERR_URL_PATH:
+        return "the URL has no path behind its host; write sttp://host/path";
     case STTP_ERR_PATH_RELATIVE:
         return "the path does not begin with a slash; !";
     case STTP_ERR_PATH_EMPTY_SEGMENT:

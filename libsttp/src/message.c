@@ -83,6 +83,44 @@ bool sttp_code_has_message(sttp_code code)
     return code == STTP_CODE_CLIENT_ERROR || code == STTP_CODE_SERVER_ERROR;
 }
 
+static bool same(sttp_slice a, sttp_slice b)
+{
+    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
+}
+
+/* What follows the origin in the echo of a proxy's own answer; else data NULL. */
+static sttp_slice behind_origin(sttp_slice echo, sttp_slice origin)
+{
+    if (!origin.data || echo.size < origin.size || memcmp(echo.data, origin.data, origin.size) != 0)
+        return (sttp_slice){NULL, 0};
+    return (sttp_slice){echo.data + origin.size, echo.size - origin.size};
+}
+
+bool sttp_response_speaks_of(const sttp_response *response, const sttp_request *request)
+{
+    sttp_slice echo = response->echo;
+    sttp_slice own = behind_origin(echo, request->origin);
+    sttp_slice parent;
+
+    switch (response->code) {
+    case STTP_CODE_PATH_NOT_FOUND:
+    case STTP_CODE_CANNOT_CREATE_PATH:
+        parent = sttp_parent_path(request->path);
+        return same(echo, parent) || same(own, parent);
+    case STTP_CODE_CLIENT_ERROR:
+        return same(echo, request->path) || same(own, request->path) || same(echo, STTP_SLICE("-"));
+    case STTP_CODE_FILENAME_TOO_LONG:
+    case STTP_CODE_SERVER_ERROR:
+        return same(echo, request->path) || same(own, request->path);
+    case STTP_CODE_CREATED:
+    case STTP_CODE_OK:
+    case STTP_CODE_NOT_FOUND:
+    case STTP_CODE_DELETED:
+        return same(echo, request->path);
+    }
+    return false;
+}
+
 size_t sttp_count_chars(sttp_slice text)
 {
     if (sttp__check_encoding(text, STTP__TEXT_CONTROLS, NULL) != STTP_OK)

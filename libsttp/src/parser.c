@@ -18,7 +18,8 @@
 struct request_line {
     sttp_slice whole;
     sttp_slice action;
-    sttp_slice target;
+    sttp_slice echo; /* the target up to its query */
+    sttp_slice origin;
     sttp_slice path;
     sttp_slice query;
     sttp_slice rest; /* what follows the space behind the target */
@@ -51,7 +52,7 @@ static void next_line(sttp_parser *parser)
 {
     parser->_scanned = 0;
     parser->_head = 0;
-    parser->_lines++;
+    parser->_begun = true;
 }
 
 /* Cuts `*from` at the first `separator`: gives the part before it; *from becomes what follows it,
@@ -66,17 +67,16 @@ static sttp_slice cut(sttp_slice *from, char separator)
     return (sttp_slice){whole.data, size};
 }
 
-static void split_request(sttp_slice whole, struct request_line *line)
+static void split_request(sttp_slice whole, bool proxy, struct request_line *line)
 {
-    line->whole = whole;
-    line->target = line->path = line->query = (sttp_slice){NULL, 0};
-    line->rest = whole;
+    *line = (struct request_line){.whole = whole, .rest = whole};
     line->action = cut(&line->rest, ' ');
     if (!line->rest.data)
         return;
-    line->target = cut(&line->rest, ' ');
-    line->query = line->target;
-    line->path = cut(&line->query, '?');
+    line->query = cut(&line->rest, ' ');
+    line->echo = line->path = cut(&line->query, '?');
+    if (proxy)
+        line->origin = sttp__cut_origin(&line->path);
 }
 
 static size_t offset_of(const struct request_line *line, sttp_slice part)
@@ -86,9 +86,9 @@ static size_t offset_of(const struct request_line *line, sttp_slice part)
 
 static sttp_slice echo_of(const struct request_line *line)
 {
-    if (line->path.size == 0 || sttp__check_encoding(line->path, STTP__TEXT_PLAIN, NULL) != STTP_OK)
+    if (line->echo.size == 0 || sttp__check_encoding(line->echo, STTP__TEXT_PLAIN, NULL) != STTP_OK)
         return STTP_SLICE("-");
-    return line->path;
+    return line->echo;
 }
 
 static sttp_status check_line_encoding(const struct request_line *line, sttp_problem *problem)
@@ -146,6 +146,19 @@ static sttp_status unknown_action(sttp_slice word, sttp_problem *problem)
     return STTP_ERR_ACTION;
 }
 
+static sttp_status check_line_origin(const struct request_line *line, sttp_problem *problem)
+{
+    sttp_status status = STTP_OK;
+
+    if (line->origin.data)
+        status = sttp__check_origin(line->origin, problem);
+    if (status != STTP_OK)
+        return sttp__shift(problem, status, offset_of(line, line->origin));
+    if (line->origin.data && line->path.size == 0)
+        return sttp__fail(problem, STTP_ERR_URL_PATH, offset_of(line, line->path), 0);
+    return STTP_OK;
+}
+
 static sttp_status check_line_path(const struct request_line *line, sttp_action action,
                                    sttp_problem *problem)
 {
@@ -153,8 +166,6 @@ static sttp_status check_line_path(const struct request_line *line, sttp_action 
 
     if (status == STTP_OK)
         status = sttp__check_path_names(action, line->path, problem);
-    if (status != STTP_OK)
-        problem->word = sttp__action_word(action);
     return sttp__shift(problem, status, offset_of(line, line->path));
 }
 
@@ -219,11 +230,16 @@ static sttp_status read_request(const struct request_line *line, sttp_request *r
     request->action = read_action(line->action);
     if (request->action == STTP_ACTION_NONE)
         return unknown_action(line->action, problem);
-    status = check_line_path(line, request->action, problem);
-    if (status != STTP_OK)
+    status = check_line_origin(line, problem);
+    if (status == STTP_OK)
+        status = check_line_path(line, request->action, problem);
+    if (status != STTP_OK) {
+        problem->word = sttp__action_word(request->action);
         return status;
+    }
     request->path = line->path;
     request->query = line->query;
+    request->origin = line->origin;
     status = sttp__check_query(request->action, line->query, problem);
     if (status != STTP_OK)
         return sttp__shift(problem, status, offset_of(line, line->query));
@@ -258,22 +274,20 @@ static inline size_t read_plain_request(sttp_slice data, sttp_request *request)
         return 0;
     size = sttp__plain_path_size((sttp_slice){data.data + start, data.size - start});
     end = size > 0 ? line_end_size(data, start + size) : 0;
-    request->path = (sttp_slice){data.data + start, size};
-    request->query = (sttp_slice){NULL, 0};
-    request->contents = (sttp_slice){NULL, 0};
+    *request = (sttp_request){.action = request->action, .path = {data.data + start, size}};
     if (end == 0 || (!sttp__has_plain_names(request->path) &&
                      sttp__check_path_names(request->action, request->path, NULL) != STTP_OK))
         return 0;
     return start + size + end;
 }
 
-static sttp_status read_line(sttp_slice whole, bool is_first, sttp_request *request,
+static sttp_status read_line(sttp_slice whole, bool is_first, bool proxy, sttp_request *request,
                              sttp_problem *problem)
 {
     struct request_line line;
     sttp_status status;
 
-    split_request(whole, &line);
+    split_request(whole, proxy, &line);
     if (is_first && is_http(&line))
         status = sttp__fail(problem, STTP_ERR_HTTP, 0, 0);
     else
@@ -289,7 +303,7 @@ __attribute__((noinline)) static sttp_status parse_any_request(sttp_parser *pars
                                                                sttp_request *request,
                                                                sttp_problem *problem)
 {
-    bool is_first = parser->_lines == 0;
+    bool is_first = !parser->_begun;
     sttp_slice whole;
 
     *consumed = find_line(parser, data, 0, STTP_MAX_REQUEST_LINE);
@@ -304,7 +318,7 @@ __attribute__((noinline)) static sttp_status parse_any_request(sttp_parser *pars
     whole = strip_line_end(data.data, *consumed);
     if (whole.size == 0)
         return STTP_END;
-    return read_line(whole, is_first, request, problem);
+    return read_line(whole, is_first, parser->proxy, request, problem);
 }
 
 sttp_status sttp_parse_request(sttp_parser *parser, const char *data, size_t size, size_t *consumed,
@@ -317,7 +331,7 @@ sttp_status sttp_parse_request(sttp_parser *parser, const char *data, size_t siz
     if (plain == 0)
         return parse_any_request(parser, input, consumed, request, problem);
     *consumed = plain;
-    parser->_lines++;
+    parser->_begun = true;
     return STTP_OK;
 }
 

@@ -1,19 +1,11 @@
 #include <sttp/message.h>
 
-#include "ascii.h"
 #include "problem.h"
 #include "rules.h"
 #include "utf8.h"
 #include "word.h"
 
 #include <string.h>
-
-static bool begins_fold(sttp_slice text, const char *prefix)
-{
-    size_t size = strlen(prefix);
-
-    return text.size >= size && sttp__equal_fold(text.data, prefix, size);
-}
 
 /* Marks the bytes that some rule of form might object to, and maybe some behind the first of them:
  * those that are not printable ASCII or a space, "?", and a dot or a slash behind a slash where
@@ -82,7 +74,8 @@ sttp_status sttp__check_path_form(sttp_slice path, sttp_problem *problem)
     if (path.size == 0)
         return sttp__fail(problem, STTP_ERR_TARGET_MISSING, 0, 0);
     if (path.data[0] != '/') {
-        bool is_url = begins_fold(path, "sttp://") || begins_fold(path, "sttps://");
+        sttp_slice rest = path;
+        bool is_url = sttp__cut_origin(&rest).data != NULL;
 
         return sttp__fail(problem, is_url ? STTP_ERR_TARGET_URL : STTP_ERR_PATH_RELATIVE, 0, 0);
     }

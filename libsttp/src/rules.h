@@ -25,6 +25,13 @@ static inline bool sttp__has_plain_names(sttp_slice path)
     return path.size <= STTP_MAX_FILENAME_CHARS && path.data[path.size - 1] != '/';
 }
 
+/* Takes the origin off a target that is a URL: all up to its path, which is left, empty where there
+ * is none. Gives data NULL, and leaves *target, where it is no such URL. */
+sttp_slice sttp__cut_origin(sttp_slice *target);
+
+/* The form of an origin; it is at most as long as a request line. */
+sttp_status sttp__check_origin(sttp_slice origin, sttp_problem *problem);
+
 /* What of a well-formed path depends on the action: final slash, filename, lengths. */
 sttp_status sttp__check_path_names(sttp_action action, sttp_slice path, sttp_problem *problem);
 

@@ -26,6 +26,7 @@ static sttp_status claim(size_t needed, size_t capacity, size_t *size, sttp_prob
 
 /* Where the parts of a request line begin, the opening quote of the contents left out. */
 struct request_layout {
+    size_t origin;
     size_t path;
     size_t query;
     size_t contents;
@@ -37,7 +38,8 @@ static struct request_layout lay_out_request(const sttp_request *request)
     struct request_layout layout;
     const char *action = sttp_action_name(request->action);
 
-    layout.path = strlen(action) + strlen(" ");
+    layout.origin = strlen(action) + strlen(" ");
+    layout.path = layout.origin + request->origin.size;
     layout.query = layout.path + request->path.size + (request->query.data ? strlen("?") : 0);
     layout.contents = layout.query + request->query.size + strlen(" \"");
     layout.size = layout.query + request->query.size + strlen("\n");
@@ -50,8 +52,11 @@ static sttp_status check_request_encoding(const sttp_request *request,
                                           const struct request_layout *layout,
                                           sttp_problem *problem)
 {
-    sttp_status status = sttp__check_encoding(request->path, STTP__TEXT_PLAIN, problem);
+    sttp_status status = sttp__check_encoding(request->origin, STTP__TEXT_PLAIN, problem);
 
+    if (status != STTP_OK)
+        return sttp__shift(problem, status, layout->origin);
+    status = sttp__check_encoding(request->path, STTP__TEXT_PLAIN, problem);
     if (status != STTP_OK)
         return sttp__shift(problem, status, layout->path);
     status = sttp__check_encoding(request->query, STTP__TEXT_PLAIN, problem);
@@ -74,6 +79,26 @@ static sttp_status check_request_contents(const sttp_request *request, sttp_prob
     return sttp__check_text_length(request->contents, problem);
 }
 
+static sttp_status check_request_target(const sttp_request *request,
+                                        const struct request_layout *layout, sttp_problem *problem)
+{
+    sttp_slice word = sttp__action_word(request->action);
+    sttp_status status = STTP_OK;
+
+    if (word.size == 0)
+        return sttp__fail(problem, STTP_ERR_ACTION, 0, 0);
+    if (request->origin.data)
+        status = sttp__check_origin(request->origin, problem);
+    if (status == STTP_OK && request->origin.data && request->path.size == 0)
+        status = sttp__fail(problem, STTP_ERR_URL_PATH, request->origin.size, 0);
+    if (status == STTP_OK)
+        return sttp__shift(problem, sttp_check_path(request->action, request->path, problem),
+                           layout->path);
+    if (problem)
+        problem->word = word;
+    return sttp__shift(problem, status, layout->origin);
+}
+
 static sttp_status check_request(const sttp_request *request, const struct request_layout *layout,
                                  sttp_problem *problem)
 {
@@ -84,11 +109,9 @@ static sttp_status check_request(const sttp_request *request, const struct reque
     status = check_request_encoding(request, layout, problem);
     if (status != STTP_OK)
         return status;
-    status = sttp_check_path(request->action, request->path, problem);
-    if (status == STTP_ERR_ACTION)
-        return status;
+    status = check_request_target(request, layout, problem);
     if (status != STTP_OK)
-        return sttp__shift(problem, status, layout->path);
+        return status;
     status = sttp__check_query(request->action, request->query, problem);
     if (status != STTP_OK)
         return sttp__shift(problem, status, layout->query);
@@ -100,6 +123,7 @@ static void write_request(const sttp_request *request, char *at)
 {
     at = put(at, sttp__action_word(request->action));
     at = put(at, STTP_SLICE(" "));
+    at = put(at, request->origin);
     at = put(at, request->path);
     if (request->query.data)
         at = put(at, STTP_SLICE("?"));

@@ -94,7 +94,7 @@ const char *sttp_status_text(sttp_status status)
     case STTP_ERR_URL_PORT:
         return "the port of the URL is not a number from 1 to 65535";
     case STTP_ERR_URL_PATH:
-        return "the URL has no path";
+        return "the URL has no path, or one where none may be";
     case STTP_ERR_URL_FRAGMENT:
         return "the URL has a fragment: leave it out, or write # as %23";
     case STTP_ERR_URL_ESCAPE:

@@ -100,8 +100,7 @@ static sttp_status read_scheme(reader *r, sttp_url *url)
     for (sttp_scheme scheme = STTP_SCHEME_STTP; scheme <= STTP_SCHEME_UNIX; scheme++) {
         sttp_slice prefix = sttp__scheme_prefix(scheme);
 
-        if (r->text.size >= prefix.size &&
-            sttp__equal_fold(r->text.data, prefix.data, prefix.size)) {
+        if (sttp__begins_fold(r->text, prefix)) {
             url->scheme = scheme;
             r->at = prefix.size;
             return STTP_OK;
@@ -254,14 +253,18 @@ static sttp_status read_query(reader *r, sttp_url *url)
     return status == STTP_OK ? STTP_OK : fail(r, status, start + at);
 }
 
-static sttp_status read_url(reader *r, sttp_url *url)
+static sttp_status read_beginning(reader *r, sttp_url *url)
 {
     sttp_problem problem;
     sttp_status status = sttp__check_encoding(r->text, STTP__TEXT_CONTROLS, &problem);
 
-    if (status != STTP_OK)
-        return fail(r, status, problem.offset);
-    status = read_scheme(r, url);
+    return status == STTP_OK ? read_scheme(r, url) : fail(r, status, problem.offset);
+}
+
+static sttp_status read_url(reader *r, sttp_url *url)
+{
+    sttp_status status = read_beginning(r, url);
+
     if (status == STTP_OK)
         status = url->scheme == STTP_SCHEME_UNIX ? read_socket(r, url) : read_authority(r, url);
     if (status == STTP_OK)
@@ -273,20 +276,47 @@ static sttp_status read_url(reader *r, sttp_url *url)
     return status;
 }
 
-sttp_status sttp_url_parse(sttp_slice text, char *buffer, size_t capacity, sttp_url *url,
-                           size_t *offset)
+static sttp_status read_origin(reader *r, sttp_url *url)
+{
+    sttp_status status = read_beginning(r, url);
+
+    if (status == STTP_OK && url->scheme == STTP_SCHEME_UNIX)
+        return fail(r, STTP_ERR_URL_SCHEME, 0);
+    if (status == STTP_OK)
+        status = read_authority(r, url);
+    if (status == STTP_OK && r->at < r->text.size)
+        status = next_is(r, '#') ? STTP_ERR_URL_FRAGMENT : STTP_ERR_URL_PATH;
+    return status;
+}
+
+typedef sttp_status read_function(reader *r, sttp_url *url);
+
+static sttp_status parse(read_function *read, sttp_slice text, char *buffer, size_t capacity,
+                         sttp_url *url, size_t *offset)
 {
     reader r = {.text = text, .space = buffer};
     sttp_status status = STTP_ERR_BUFFER;
 
     *url = (sttp_url){0};
     if (capacity >= text.size)
-        status = read_url(&r, url);
+        status = read(&r, url);
     if (status != STTP_OK)
         *url = (sttp_url){0};
     if (offset)
         *offset = r.at;
     return status;
+}
+
+sttp_status sttp_url_parse(sttp_slice text, char *buffer, size_t capacity, sttp_url *url,
+                           size_t *offset)
+{
+    return parse(read_url, text, buffer, capacity, url, offset);
+}
+
+sttp_status sttp_origin_parse(sttp_slice origin, char *buffer, size_t capacity, sttp_url *url,
+                              size_t *offset)
+{
+    return parse(read_origin, origin, buffer, capacity, url, offset);
 }
 
 static bool equal_bytes(sttp_slice a, sttp_slice b)

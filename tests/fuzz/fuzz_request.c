@@ -2,6 +2,7 @@
  * serializer; what is refused is explained; what the serializer takes, the parser reads back. */
 #include <sttp/parser.h>
 #include <sttp/serializer.h>
+#include <sttp/url.h>
 
 #include "property.h"
 
@@ -24,7 +25,8 @@ static bool results_equal(const struct result *a, const struct result *b)
         return a->request.action == b->request.action &&
                slices_equal(a->request.path, b->request.path) &&
                slices_equal(a->request.query, b->request.query) &&
-               slices_equal(a->request.contents, b->request.contents);
+               slices_equal(a->request.contents, b->request.contents) &&
+               slices_equal(a->request.origin, b->request.origin);
     return a->problem.status == a->status && problems_equal(&a->problem, &b->problem);
 }
 
@@ -76,7 +78,7 @@ static void check_slices(const struct result *result, const char *data)
     size_t size = result->consumed;
 
     require(is_inside(request->path, data, size) && is_inside(request->query, data, size) &&
-                is_inside(request->contents, data, size),
+                is_inside(request->contents, data, size) && is_inside(request->origin, data, size),
             "slices are in the line");
 }
 
@@ -112,7 +114,7 @@ static char *serialize(const sttp_request *request, size_t *size)
 
 static void check_trip(const sttp_request *request)
 {
-    sttp_parser parser = {0};
+    sttp_parser parser = {.proxy = true};
     struct result again;
     sttp_problem problem;
     size_t size;
@@ -125,9 +127,32 @@ static void check_trip(const sttp_request *request)
     require(again.request.action == request->action &&
                 slices_equal(again.request.path, request->path) &&
                 slices_equal(again.request.query, request->query) &&
-                slices_equal(again.request.contents, request->contents),
+                slices_equal(again.request.contents, request->contents) &&
+                slices_equal(again.request.origin, request->origin),
             "a request survives the trip");
     free(copy);
+}
+
+/* What a proxy does with a request: it finds out whom to ask, and asks in the path form. */
+static void check_origin(const sttp_request *request)
+{
+    char buffer[STTP_MAX_REQUEST_LINE];
+    sttp_request rewritten = *request;
+    size_t size, offset;
+    sttp_url url;
+
+    if (!request->origin.data)
+        return;
+    require(sttp_origin_parse(request->origin, buffer, request->origin.size, &url, &offset) ==
+                    STTP_OK &&
+                !url.path.data,
+            "the parser has checked the origin");
+    url.path = STTP_SLICE("/");
+    require(sttp_url_build(&url, NULL, 0, &size) == STTP_ERR_BUFFER, "the origin has all parts");
+    rewritten.origin = (sttp_slice){NULL, 0};
+    require(sttp_serialize_request(&rewritten, NULL, 0, &size, NULL) == STTP_ERR_BUFFER,
+            "what stands behind the origin is a request");
+    check_trip(&rewritten);
 }
 
 static void check_query(sttp_slice encoded)
@@ -159,7 +184,7 @@ static void check_echo(sttp_slice echo)
             "an echo can be answered with");
 }
 
-/* A request of these bytes, an action and then up to three fields, is refused or read back. */
+/* A request of these bytes, an action and then up to four fields, is refused or read back. */
 static void check_made(const char *data, size_t size)
 {
     sttp_slice rest = {data, size};
@@ -173,6 +198,7 @@ static void check_made(const char *data, size_t size)
     request.path = take_field(&rest);
     request.query = take_field(&rest);
     request.contents = take_field(&rest);
+    request.origin = take_field(&rest);
     switch (sttp_serialize_request(&request, NULL, 0, &size, &problem)) {
     case STTP_ERR_BUFFER:
         check_trip(&request);
@@ -186,14 +212,13 @@ static void check_made(const char *data, size_t size)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* Requests that a server takes, or a proxy. */
+static void check_parser(const char *input, size_t size, bool proxy)
 {
-    char *input = exact_copy(data, size);
-    sttp_parser whole_parser = {0}, byte_parser = {0};
+    sttp_parser whole_parser = {.proxy = proxy}, byte_parser = whole_parser;
     struct result whole;
     size_t start = 0;
 
-    check_made(input, size);
     do {
         parse(&whole_parser, input + start, size - start, &whole);
         if (start < size) {
@@ -204,6 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (whole.status == STTP_OK) {
             check_slices(&whole, input + start);
             check_trip(&whole.request);
+            check_origin(&whole.request);
             check_query(whole.request.query);
         } else if (whole.status != STTP_NEED_MORE && whole.status != STTP_END) {
             check_problem(&whole, input + start, size - start);
@@ -211,6 +237,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         start += whole.consumed;
     } while (whole.consumed > 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *input = exact_copy(data, size);
+
+    check_made(input, size);
+    check_parser(input, size, false);
+    check_parser(input, size, true);
     free(input);
     return 0;
 }

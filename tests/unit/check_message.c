@@ -22,7 +22,7 @@ START_TEST(statuses_have_names_and_texts)
         ck_assert_str_ne(text, "unknown status");
         ck_assert_int_ne(text[strlen(text) - 1], '.');
     }
-    ck_assert_int_eq(known, 65);
+    ck_assert_int_eq(known, 67);
     ck_assert_str_eq(sttp_status_name(STTP_ERR_LINE_TOO_LONG), "STTP_ERR_LINE_TOO_LONG");
     ck_assert_str_eq(sttp_status_text(STTP_ERR_LINE_TOO_LONG),
                      "the request line is longer than 4,096 bytes");

@@ -33,7 +33,10 @@ static sttp_slice optional(const char *text)
 static sttp_request make_request(sttp_action action, const char *path, const char *query,
                                  const char *contents)
 {
-    return (sttp_request){action, slice_of(path), optional(query), optional(contents)};
+    return (sttp_request){.action = action,
+                          .path = slice_of(path),
+                          .query = optional(query),
+                          .contents = optional(contents)};
 }
 
 static sttp_response make_response(int code, const char *echo, const char *message,
@@ -48,14 +51,15 @@ START_TEST(request_bytes)
         sttp_request request;
         const char *line;
     } table[] = {
-        {{STTP_ACTION_CREATE, {"/n/a", 4}, {NULL, 0}, {"Buy milk", 8}},
+        {{STTP_ACTION_CREATE, {"/n/a", 4}, {NULL, 0}, {"Buy milk", 8}, {NULL, 0}},
          "CREATE /n/a \"Buy milk\"\n"},
-        {{STTP_ACTION_UPDATE, {"/a", 2}, {NULL, 0}, {"", 0}}, "UPDATE /a \"\"\n"},
-        {{STTP_ACTION_UPDATE, {"/a", 2}, {NULL, 0}, {"\"x\"", 3}}, "UPDATE /a \"\"x\"\"\n"},
-        {{STTP_ACTION_CREATE, {"/a", 2}, {NULL, 0}, {" \t", 2}}, "CREATE /a \" \t\"\n"},
-        {{STTP_ACTION_SHOW, {"/a", 2}, {NULL, 0}, {NULL, 0}}, "SHOW /a\n"},
-        {{STTP_ACTION_DELETE, {"/d/", 3}, {NULL, 0}, {NULL, 0}}, "DELETE /d/\n"},
-        {{STTP_ACTION_LIST, {"/", 1}, {"q=%20", 5}, {NULL, 0}}, "LIST /?q=%20\n"},
+        {{STTP_ACTION_UPDATE, {"/a", 2}, {NULL, 0}, {"", 0}, {NULL, 0}}, "UPDATE /a \"\"\n"},
+        {{STTP_ACTION_UPDATE, {"/a", 2}, {NULL, 0}, {"\"x\"", 3}, {NULL, 0}},
+         "UPDATE /a \"\"x\"\"\n"},
+        {{STTP_ACTION_CREATE, {"/a", 2}, {NULL, 0}, {" \t", 2}, {NULL, 0}}, "CREATE /a \" \t\"\n"},
+        {{STTP_ACTION_SHOW, {"/a", 2}, {NULL, 0}, {NULL, 0}, {NULL, 0}}, "SHOW /a\n"},
+        {{STTP_ACTION_DELETE, {"/d/", 3}, {NULL, 0}, {NULL, 0}, {NULL, 0}}, "DELETE /d/\n"},
+        {{STTP_ACTION_LIST, {"/", 1}, {"q=%20", 5}, {NULL, 0}, {NULL, 0}}, "LIST /?q=%20\n"},
     };
     size_t i;
 

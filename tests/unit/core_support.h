@@ -35,7 +35,8 @@ static inline bool slice_is(sttp_slice slice, const char *text)
 static inline bool requests_equal(const sttp_request *a, const sttp_request *b)
 {
     return a->action == b->action && slices_equal(a->path, b->path) &&
-           slices_equal(a->query, b->query) && slices_equal(a->contents, b->contents);
+           slices_equal(a->query, b->query) && slices_equal(a->contents, b->contents) &&
+           slices_equal(a->origin, b->origin);
 }
 
 static inline bool responses_equal(const sttp_response *a, const sttp_response *b)

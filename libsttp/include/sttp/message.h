@@ -79,6 +79,8 @@ typedef struct sttp_request {
     sttp_slice query; /* what follows "?", as on the wire; data is NULL where there is no "?" */
     sttp_slice
         contents; /* CREATE and UPDATE: the text, its outer quotes removed; else data is NULL */
+    sttp_slice origin; /* to a forward proxy: "sttp://example.org:8080", what stands before the
+                          path, see sttp_origin_parse; else data is NULL */
 } sttp_request;
 
 /* A response. */
@@ -89,13 +91,20 @@ typedef struct sttp_response {
     sttp_slice contents; /* 200: the text or the names, may be empty; else data is NULL */
 } sttp_response;
 
+/* Whether `response` can be the answer to `request` (docs/protocol.md, sections 3 and 7): it echoes
+ * the path, or for 410 and 510 the parent directory, or for 300 possibly "-". Where the request has
+ * an origin, an answer of a proxy's own (300, 310, 410, 500, 510) echoes the origin and the same
+ * behind it. If not, the connection is of no more use. Of the request only path and origin count.
+ */
+STTP_API bool sttp_response_speaks_of(const sttp_response *response, const sttp_request *request);
+
 /* What is wrong with a message, precise enough to tell a person what to do about it. */
 typedef struct sttp_problem {
     sttp_status status; /* the rule that was broken */
     size_t offset;      /* where: bytes from the start of what was given */
     size_t length;      /* for limits: the length that was given, in the limit's unit; of an action:
                            letters in which it differs from `word`, 0 where only the case is wrong */
-    sttp_slice echo;    /* requests only: what a response echoes: the path, or "-" */
+    sttp_slice echo;    /* requests only: what a response echoes: the target up to "?", or "-" */
     sttp_slice word;    /* the word that is meant (an action, a query key), may be empty */
 } sttp_problem;
 

@@ -28,12 +28,13 @@
 extern "C" {
 #endif
 
-/* The memory between two calls. Set it to zero before the first; the fields are the parser's own.
- */
+/* The memory between two calls. Set it to zero before the first; the fields that begin with an
+ * underscore are the parser's own. */
 typedef struct sttp_parser {
     size_t _scanned; /* bytes of the unconsumed input known to hold no LF */
-    size_t _lines;   /* lines consumed */
     size_t _head;    /* responses: size of the status line, once it is whole */
+    bool _begun;     /* a line was consumed */
+    bool proxy;      /* a forward proxy's: the target of a request may be a URL */
 } sttp_parser;
 
 /* Looks at `size` bytes at `data`, the first of which begins a request line.
@@ -48,8 +49,11 @@ typedef struct sttp_parser {
  *                           *consumed is 0; the input cannot be parsed further.
  *   STTP_ERR_HTTP           the first line is an HTTP request. *consumed is the line's size; close
  *                           after answering.
- *   another STTP_ERR_*      the line breaks a rule. *consumed is its size; the next line can be
- *                           parsed.
+ *   another STTP_ERR_*      the line breaks a rule (23 to 44, for a proxy also 81 to 87).
+ *                           *consumed is its size; the next line can be parsed.
+ *
+ * With parser->proxy a target that begins with "sttp://" or "sttps://", in any case, is cut into
+ * request->origin and path and query, which obey the same rules as without; nothing is decoded.
  *
  * For every error *problem tells the rule, the place, and the echo for the answer; for
  * STTP_ERR_LINE_TOO_LONG the echo is "-". *request is unspecified unless STTP_OK is returned. */

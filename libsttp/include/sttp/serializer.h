@@ -10,13 +10,14 @@ extern "C" {
 #endif
 
 /* Writes `request` as one line with its LF to `buffer`. Contents are always put in quotes, so that
- * every text survives the trip unchanged.
+ * every text survives the trip unchanged. An origin is written before the path, as it stands.
  *
  *   STTP_OK          *size is the number of bytes written (no zero byte is added).
  *   STTP_ERR_BUFFER  `capacity` is too small; *size is what is needed; the buffer's bytes are
  *                    unspecified. `buffer` may be NULL where `capacity` is 0.
- *   STTP_ERR_*       the request breaks a rule (23 to 44, or STTP_ERR_LINE_TOO_LONG), told in
- *                    *problem where `problem` is not NULL. *size is 0.
+ *   STTP_ERR_*       the request breaks a rule (23 to 44, an origin 80 to 87, or
+ *                    STTP_ERR_LINE_TOO_LONG), told in *problem where `problem` is not NULL. *size
+ * is 0.
  *
  * STTP_MAX_REQUEST_LINE bytes are always enough. */
 STTP_API sttp_status sttp_serialize_request(const sttp_request *request, char *buffer,

@@ -66,7 +66,7 @@ typedef enum sttp_status {
     STTP_ERR_URL_IPV6 = 83,      /* a bad address between the brackets */
     STTP_ERR_URL_ZONE = 84,      /* a bad zone behind %25 */
     STTP_ERR_URL_PORT = 85,      /* not a number from 1 to 65535 */
-    STTP_ERR_URL_PATH = 86,      /* no path */
+    STTP_ERR_URL_PATH = 86,      /* no path, or one where none may be */
     STTP_ERR_URL_FRAGMENT = 87,  /* a fragment is not allowed */
     STTP_ERR_URL_ESCAPE = 88,    /* "%" without two hex digits */
     STTP_ERR_URL_CHARACTER = 89, /* what the path decodes to cannot stand in a request */

@@ -40,6 +40,12 @@ typedef struct sttp_url {
 STTP_API sttp_status sttp_url_parse(sttp_slice text, char *buffer, size_t capacity, sttp_url *url,
                                     size_t *offset);
 
+/* Reads what a request to a forward proxy has before its path (sttp_request.origin): a scheme, a
+ * host, maybe a port, and nothing behind them. As sttp_url_parse does it, but for the path, which
+ * stays without data, and for sttp+unix:, which is STTP_ERR_URL_SCHEME. */
+STTP_API sttp_status sttp_origin_parse(sttp_slice origin, char *buffer, size_t capacity,
+                                       sttp_url *url, size_t *offset);
+
 /* Writes the normal form of `url`: scheme and host in lower case, no default port, an IPv6 address
  * as RFC 5952 writes it, its zone behind "%25", and percent signs only where the path needs them.
  * Returns STTP_OK, STTP_ERR_BUFFER (*size is what is needed; `buffer` may be NULL where `capacity`
