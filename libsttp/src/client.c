@@ -1,5 +1,7 @@
 #include "client_private.h"
 
+#include <string.h>
+
 #include "memory.h"
 
 sttp_status sttp_client_create(const sttp_client_options *options, sttp_client **client)
@@ -38,6 +40,7 @@ void sttp_client_destroy(sttp_client *client)
     sttp__queue_free(&client->queue);
     sttp__release(&memory, client->input.data);
     sttp__release(&memory, client->given.items);
+    sttp__release(&memory, client->origin);
     sttp__release(&memory, client->socket_path);
     sttp__release(&memory, client->host);
     sttp__release(&memory, client);
@@ -77,11 +80,14 @@ static sttp_status refuse(sttp_client *client, sttp_status status, const char *w
 static sttp_status take_request(sttp_client *client, const sttp_request *request)
 {
     char why[STTP_MAX_MESSAGE + 1];
+    sttp_request whole = *request;
     sttp_problem problem;
     sttp_status status = STTP_ERR_PIPELINE_FULL;
 
+    if (client->origin && !whole.origin.data)
+        whole.origin = (sttp_slice){client->origin, strlen(client->origin)};
     if (client->queue.count < client->max_in_flight)
-        status = sttp__queue_add(&client->queue, request, &problem);
+        status = sttp__queue_add(&client->queue, &whole, &problem);
     if (status == STTP_OK)
         return STTP_OK;
     if (status == STTP_ERR_PIPELINE_FULL || status == STTP_ERR_MEMORY)

@@ -54,7 +54,7 @@ static sttp_status handshake_failed(sttp_client *client)
     char why[sizeof client->connection.why];
 
     client->transport.explain(client->connection.session, why, sizeof why);
-    sttp__text_add(&text, "the handshake with ");
+    sttp__text_add(&text, client->origin ? "the handshake with proxy " : "the handshake with ");
     sttp__text_add(&text, client->connection.address);
     sttp__text_add(&text, " failed: ");
     sttp__text_add(&text, why);

@@ -5,9 +5,21 @@
 
 enum { MAX_SHOWN_TARGET = 100, END_SIZE = 24 /* ", after 4294967295.9 s" */ };
 
-const char *sttp__destination(const sttp_client *client)
+static void add_hop(sttp__text *text, const sttp_client *client, const char *name)
 {
-    return client->socket_path ? client->socket_path : client->host;
+    sttp__text_add(text, client->origin ? "proxy " : "");
+    sttp__text_add(text, name);
+}
+
+void sttp__add_destination(sttp__text *text, const sttp_client *client)
+{
+    add_hop(text, client, client->socket_path ? client->socket_path : client->host);
+}
+
+/* The far end of the connection. */
+static void add_peer(sttp__text *text, const sttp_client *client)
+{
+    add_hop(text, client, client->connection.address);
 }
 
 static void copy_address(sttp_client *client)
@@ -82,15 +94,15 @@ sttp_status sttp__error_timeout(sttp_client *client, sttp_phase phase, const cha
 
     if (phase <= STTP_PHASE_CONNECT) {
         sttp__text_add(&text, "cannot resolve ");
-        sttp__text_add(&text, sttp__destination(client));
+        sttp__add_destination(&text, client);
     } else if (phase == STTP_PHASE_HANDSHAKE) {
         sttp__text_add(&text, "the handshake is not done with ");
-        sttp__text_add(&text, client->connection.address);
+        add_peer(&text, client);
     } else {
         sttp__text_add(&text, "no answer to ");
         add_request(&text, client);
         sttp__text_add(&text, " from ");
-        sttp__text_add(&text, client->connection.address);
+        add_peer(&text, client);
     }
     sttp__text_add(&text, ": the ");
     sttp__text_add(&text, deadline);
@@ -118,7 +130,7 @@ sttp_status sttp__error_lost(sttp_client *client)
     sttp__text text = sttp__error_begin(
         client, lost_status(client), sent ? STTP_PHASE_RECEIVE : STTP_PHASE_SEND, c->system_errno);
 
-    sttp__text_add(&text, c->address);
+    add_peer(&text, client);
     sttp__text_add(&text, c->failed ? " lost the connection " : " closed the connection ");
     if (!sent)
         sttp__text_add(&text, "before ");
@@ -152,7 +164,7 @@ sttp_status sttp__error_bad_answer(sttp_client *client, sttp_status status,
         sttp__text_add(&text, " bytes of contents");
         return sttp__error_end(client, &text);
     }
-    sttp__text_add(&text, client->connection.address);
+    add_peer(&text, client);
     sttp__text_add(&text, client->connection.answers == 0 ? " is no STTP server; it answered: "
                                                           : " sent what is no STTP response: ");
     sttp__text_add_bytes(&text, sttp__input_bytes(&client->input));
@@ -167,7 +179,7 @@ sttp_status sttp__error_wrong_answer(sttp_client *client, sttp_slice echo)
 {
     sttp__text text = sttp__error_begin(client, STTP_ERR_WRONG_ANSWER, STTP_PHASE_RECEIVE, 0);
 
-    sttp__text_add(&text, client->connection.address);
+    add_peer(&text, client);
     sttp__text_add(&text, " answered ");
     add_request(&text, client);
     sttp__text_add(&text, " with a response that speaks of ");
@@ -179,7 +191,7 @@ sttp_status sttp__error_unasked(sttp_client *client)
 {
     sttp__text text = sttp__error_begin(client, STTP_ERR_UNASKED_ANSWER, STTP_PHASE_RECEIVE, 0);
 
-    sttp__text_add(&text, client->connection.address);
+    add_peer(&text, client);
     sttp__text_add(&text, " sent what no request asked for: ");
     sttp__text_add_bytes(&text, sttp__input_bytes(&client->input));
     return sttp__error_end(client, &text);

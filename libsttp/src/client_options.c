@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "rules.h"
 #include "utf8.h"
 
 enum {
@@ -28,6 +29,11 @@ static bool is_destination(const char *name, size_t max_size)
            sttp__check_encoding((sttp_slice){name, size}, STTP__TEXT_PLAIN, NULL) == STTP_OK;
 }
 
+static bool is_origin(const char *origin)
+{
+    return sttp__check_origin((sttp_slice){origin, strlen(origin)}, NULL) == STTP_OK;
+}
+
 static bool is_transport(const sttp_transport *transport)
 {
     return transport->open && transport->handshake && transport->read && transport->write &&
@@ -41,6 +47,8 @@ static bool is_valid(const sttp_client_options *o)
     if (o->host && !is_destination(o->host, STTP_MAX_HOST))
         return false;
     if (o->socket_path && !is_destination(o->socket_path, STTP_MAX_SOCKET_PATH))
+        return false;
+    if (o->origin && !is_origin(o->origin))
         return false;
     if (o->family != AF_UNSPEC && o->family != AF_INET && o->family != AF_INET6)
         return false;
@@ -91,6 +99,8 @@ static sttp_status copy_strings(sttp_client *client, const sttp_client_options *
         return STTP_ERR_MEMORY;
     if (o->socket_path &&
         !(client->socket_path = sttp__copy_string(&client->memory, o->socket_path)))
+        return STTP_ERR_MEMORY;
+    if (o->origin && !(client->origin = sttp__copy_string(&client->memory, o->origin)))
         return STTP_ERR_MEMORY;
     return STTP_OK;
 }

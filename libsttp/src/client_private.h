@@ -78,6 +78,7 @@ struct sttp_client {
     /* From the options; durations in microseconds. */
     char *host;
     char *socket_path;
+    char *origin;
     uint16_t port;
     int family;
     sttp__addresses given; /* of options.addresses */
@@ -165,8 +166,8 @@ sttp_status sttp__error_wrong_answer(sttp_client *client, sttp_slice echo);
 sttp_status sttp__error_unasked(sttp_client *client);
 /* Turns the error into STTP_ERR_OUTCOME_UNKNOWN, with what it was as its cause. */
 sttp_status sttp__error_outcome_unknown(sttp_client *client);
-/* The name of the place that the client talks to. */
-const char *sttp__destination(const sttp_client *client);
+/* The name of the place that the client talks to, and whether that is a proxy. */
+void sttp__add_destination(sttp__text *text, const sttp_client *client);
 
 static inline void sttp__trace(const sttp_client *client, sttp_trace trace)
 {

@@ -214,7 +214,7 @@ static sttp_status race_lost(race *r)
     size_t i;
 
     sttp__text_add(&text, "cannot connect to ");
-    sttp__text_add(&text, sttp__destination(r->client));
+    sttp__add_destination(&text, r->client);
     sttp__text_add(&text, ": ");
     for (i = 0; i < r->started && text.size + sizeof address + reserve < text.capacity; i++) {
         int reason = r->attempts[i].system_errno;

@@ -188,7 +188,7 @@ static sttp_status no_address(sttp_client *client, const char *why, int system_e
     sttp__text text = sttp__error_begin(client, STTP_ERR_RESOLVE, STTP_PHASE_RESOLVE, system_errno);
 
     sttp__text_add(&text, "cannot resolve ");
-    sttp__text_add(&text, client->host);
+    sttp__add_destination(&text, client);
     sttp__text_add(&text, ": ");
     sttp__text_add(&text, why);
     return sttp__error_end(client, &text);
@@ -266,7 +266,7 @@ static sttp_status resolve_localhost(sttp_client *client, sttp__addresses *addre
 sttp_status sttp__resolve(sttp_client *client, const sttp__deadline *deadline,
                           sttp__addresses *addresses)
 {
-    const char *name = sttp__destination(client);
+    const char *name = client->host;
     sttp__address numeric;
     sttp_status status;
 

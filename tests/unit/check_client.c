@@ -16,7 +16,7 @@ START_TEST(test_options)
         sttp_client_options known;
         long later[4];
     } newer = {.known = {.size = sizeof newer, .host = "h"}};
-    sttp_client_options bad[16];
+    sttp_client_options bad[18];
     sttp_client *client;
 
     for (size_t i = 0; i < COUNT(bad); i++)
@@ -38,6 +38,8 @@ START_TEST(test_options)
     bad[14].address_count = 1;
     bad[15].addresses = bad_address;
     bad[15].address_count = 2;
+    bad[16].origin = "example.org";
+    bad[17].origin = "sttp://example.org/";
     for (size_t i = 0; i < COUNT(bad); i++)
         ck_assert_msg(sttp_client_create(&bad[i], &client) == STTP_ERR_ARGUMENT && !client,
                       "option %zu", i);

@@ -148,6 +148,12 @@ typedef struct sttp_client_options {
     void (*trace)(void *context,
                   const sttp_trace *trace); /* called from within the client's calls */
     void *trace_context;
+
+    /* Where the host above is a forward proxy: whom it shall ask, "sttp://example.org:8080", see
+     * sttp_request.origin; each request that has no origin of its own goes with it. Answers of the
+     * proxy's own echo it. An error of the client is always of the way to the proxy, and its text
+     * names the proxy as such. Default none. */
+    const char *origin;
 } sttp_client_options;
 
 /* Makes a client. Nothing is resolved or connected yet. STTP_OK, STTP_ERR_MEMORY, or
