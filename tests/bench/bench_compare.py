@@ -73,15 +73,18 @@ class Bench:
     def table(self, system):
         return self.directory / f"{system.name}.table"
 
-    def measure(self, system, case):
+    def start(self, system, case):
         command = [self.program, *case.load, "-w", str(WARM_UP), "-d", str(self.seconds),
                    "-s", str(system.pid), str(system.port), self.table(system)]
         with bench.on_core(self.core):
-            done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
-        if done.returncode != 0:
+            return subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+
+    def measure(self, system, case):
+        with self.start(system, case) as process:
+            words = process.stdout.read().split()
+        if process.returncode != 0:
             raise SystemExit(f"{system.name}, {case.name}: the load program ended with "
-                             f"{done.returncode}")
-        words = done.stdout.split()
+                             f"{process.returncode}")
         return figures({name: float(value) for name, value in zip(words[::2], words[1::2])})
 
     def run(self, found, case):
@@ -102,21 +105,21 @@ def figures(line):
             "p50": line["p50_us"], "p99": line["p99_us"]}
 
 
-def ratio(results, what, others, best=max):
-    """The median of the ratios of sttpd's figure to the best of some other systems'."""
-    rounds = zip(results["sttpd"], *(results[name] for name in others))
-    return bench.median(own[what] / best(other[what] for other in rest) for own, *rest in rounds)
+def ratio(results, what, others, subject="sttpd"):
+    """The median of the ratios of the subject's figure to the best of some other systems'."""
+    rounds = zip(results[subject], *(results[name] for name in others))
+    return bench.median(own[what] / max(other[what] for other in rest) for own, *rest in rounds)
 
 
-def print_table(case, results):
+def print_table(case, results, subject="sttpd"):
     print(f"\n{case.name}")
     print(f"  {'':<20} {'requests/s':>11} {'CPU us':>8} {'p50 us':>9} {'p99 us':>9} "
-          f"{'server':>7} {'load':>5} {'sttpd to it':>12}")
+          f"{'server':>7} {'load':>5} {subject + ' to it':>16}")
     for name, rounds in results.items():
         middle = {key: bench.median(figure[key] for figure in rounds) for key in rounds[0]}
         print(f"  {name:<20} {middle['rate']:>11,.0f} {middle['cpu']:>8.2f} {middle['p50']:>9.1f} "
               f"{middle['p99']:>9.1f} {middle['server']:>7.0%} {middle['load']:>5.0%} "
-              f"{ratio(results, 'rate', [name]):>12.2f}", flush=True)
+              f"{ratio(results, 'rate', [name], subject):>16.2f}", flush=True)
 
 
 def judge(case, results):

@@ -29,6 +29,10 @@ class System:
     end: str
     text: typing.Callable[[str], str] = text_of
 
+    @property
+    def address(self):
+        return "127.0.0.1", self.port
+
     def write_table(self, paths, file):
         answer = ask(self.port, self.request(paths[0]), self.text(paths[0]) + self.end)
         with open(file, "w", encoding="ascii", newline="") as table:
@@ -121,13 +125,14 @@ def write_files(docroot, paths):
         file.write_text(text_of(path), encoding="ascii")
 
 
-def versions():
+COMPARED = (["memcached", "-V"], ["redis-server", "--version"], ["nginx", "-v"])
+
+
+def versions(commands=COMPARED):
     """What was measured, one line each."""
-    commands = (["uname", "-sr"], ["memcached", "-V"], ["redis-server", "--version"],
-                ["nginx", "-v"])
-    for command in commands:
+    for command in (["uname", "-sr"], *commands):
         done = subprocess.run(command, check=True, env={"PATH": bench.PATH}, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        yield done.stdout.strip()
+        yield done.stdout.strip().split("\n")[0]
     with open("/proc/cpuinfo", encoding="ascii") as lines:
         yield next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
