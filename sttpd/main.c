@@ -12,10 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/caching.h"
+#include "daemon/notices.h"
 #include "daemon/service.h"
-#include "sttpd/caching.h"
 #include "sttpd/handler.h"
-#include "sttpd/notices.h"
 #include "sttpd/options.h"
 #include "sttpd/store_fs.h"
 
@@ -230,7 +230,7 @@ static int run(struct sttpd *sttpd)
     if (open_store(sttpd)) {
         sttpd->handler.store = sttpd->store;
         service_block_signals(&sttpd->service);
-        is_good = caching_start(&sttpd->caching, &sttpd->options, &sttpd->log);
+        is_good = caching_start(&sttpd->caching, &sttpd->options.cache, &sttpd->log);
         sttpd->handler.cache = sttpd->caching.cache;
         is_good = is_good && create_server(sttpd) && listen_on_all(sttpd) && serve(sttpd);
     }

@@ -2,6 +2,7 @@
 #ifndef STTPD_OPTIONS_H
 #define STTPD_OPTIONS_H
 
+#include "daemon/caching.h"
 #include "daemon/settings.h"
 
 /* Durations are in milliseconds, sizes in bytes. */
@@ -25,10 +26,7 @@ struct sttpd_options {
     uint64_t send_timeout;
     uint64_t stop_timeout;
 
-    bool cache_enabled;
-    uint64_t cache_max_files;
-    uint64_t cache_max_size;
-    uint64_t cache_expiration;
+    struct caching_settings cache;
 
     unsigned log_level; /* a log_level */
 };

@@ -1,4 +1,4 @@
-/* The cache of sttpd and its thread: when they are there, what is said, and what is left. */
+/* The cache of a daemon and its thread: when they are there, what is said, and what is left. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "core_support.h"
-#include "sttpd/caching.h"
+#include "daemon/caching.h"
 
 static struct caching caching;
 static log_sink sink;
@@ -37,12 +37,10 @@ static const char *logged(void)
     return text;
 }
 
-static struct sttpd_options defaults(void)
+static struct caching_settings defaults(void)
 {
-    return (struct sttpd_options){.cache_enabled = true,
-                                  .cache_max_files = 100,
-                                  .cache_max_size = 10 << 20,
-                                  .cache_expiration = 300000};
+    return (struct caching_settings){
+        .enabled = true, .max_files = 100, .max_size = 10 << 20, .expiration = 300000};
 }
 
 /* ---- what it uses ---- */
@@ -115,7 +113,7 @@ int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *lo
     return __real_pthread_cond_timedwait(condition, lock, until);
 }
 
-static void start(const struct sttpd_options *options)
+static void start(const struct caching_settings *options)
 {
     ck_assert(caching_start(&caching, options, &sink));
 }
@@ -185,9 +183,9 @@ static size_t entries(void)
  * after the third. */
 START_TEST(once_a_second_what_has_expired_is_removed)
 {
-    struct sttpd_options options = defaults();
+    struct caching_settings options = defaults();
     double started = seconds();
-    options.cache_expiration = 2000;
+    options.expiration = 2000;
     start(&options);
     keep_an_answer();
     ck_assert_uint_eq(entries(), 1);
@@ -202,7 +200,7 @@ END_TEST
 /* A stop that waited for the thread's next turn would take most of a second each time. */
 START_TEST(it_stops_at_once)
 {
-    struct sttpd_options options = defaults();
+    struct caching_settings options = defaults();
     double shortest = 1000;
     for (int i = 0; i < 5; i++) {
         start(&options);
@@ -244,10 +242,10 @@ static const struct setting {
 START_TEST(settings_are_judged)
 {
     const struct setting *setting = &settings[_i];
-    struct sttpd_options options = {.cache_enabled = setting->enabled,
-                                    .cache_max_files = setting->max_files,
-                                    .cache_max_size = setting->max_size,
-                                    .cache_expiration = setting->expiration};
+    struct caching_settings options = {.enabled = setting->enabled,
+                                       .max_files = setting->max_files,
+                                       .max_size = setting->max_size,
+                                       .expiration = setting->expiration};
     start(&options);
     ck_assert_int_eq(caching.cache != NULL, setting->is_there);
     ck_assert_int_eq(caches, setting->is_there);
@@ -270,10 +268,10 @@ END_TEST
 START_TEST(no_warning_where_the_longest_answer_fits)
 {
     static char path[STTP_MAX_PATH], text[STTP_MAX_CONTENTS_BYTES];
-    struct sttpd_options options = defaults();
+    struct caching_settings options = defaults();
     size_t longest = sizeof path + sizeof text + strlen("200  OK\n\n") + STTP_CACHE_OVERHEAD;
     for (int i = 0; i < 2; i++) {
-        options.cache_max_size = 8 * longest - (unsigned)i;
+        options.max_size = 8 * longest - (unsigned)i;
         start(&options);
         memset(path, 'a', sizeof path);
         memset(text, 'x', sizeof text);
@@ -295,7 +293,7 @@ END_TEST
 
 static void check_failure(const char *text)
 {
-    struct sttpd_options options = defaults();
+    struct caching_settings options = defaults();
     ck_assert(!caching_start(&caching, &options, &sink));
     ck_assert_int_eq(atomic_load(&threads), 0);
     check_nothing_is_left();

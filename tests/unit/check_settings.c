@@ -224,13 +224,13 @@ START_TEST(units)
     run_flags(&run, "--cache-max-size", amounts[_i].text, NULL);
     ck_assert_msg((run.status == 0) == (amounts[_i].size >= 0), "%s", amounts[_i].text);
     if (run.status == 0)
-        ck_assert_int_eq((long long)run.options.cache_max_size, amounts[_i].size);
+        ck_assert_int_eq((long long)run.options.cache.max_size, amounts[_i].size);
     release(&run);
 
     run_flags(&run, "--cache-expiration", amounts[_i].text, NULL);
     ck_assert_msg((run.status == 0) == (amounts[_i].duration >= 0), "%s", amounts[_i].text);
     if (run.status == 0)
-        ck_assert_int_eq((long long)run.options.cache_expiration, amounts[_i].duration);
+        ck_assert_int_eq((long long)run.options.cache.expiration, amounts[_i].duration);
     release(&run);
 }
 END_TEST

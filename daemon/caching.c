@@ -1,4 +1,4 @@
-#include "sttpd/caching.h"
+#include "daemon/caching.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,27 +13,27 @@ static const size_t longest_answer =
     STTP_MAX_PATH + STTP_MAX_CONTENTS_BYTES + sizeof "200  OK\n\n" - 1;
 
 /* Whether anything would be kept; says where that is less than it seems. */
-static bool is_useful(const struct sttpd_options *options, log_sink *log)
+static bool is_useful(const struct caching_settings *settings, log_sink *log)
 {
-    uint64_t most = options->cache_max_size / KEPT_SHARE;
+    uint64_t most = settings->max_size / KEPT_SHARE;
 
-    if (!options->cache_enabled || options->cache_max_files == 0)
+    if (!settings->enabled || settings->max_files == 0)
         return false;
-    if (options->cache_expiration == 0) {
+    if (settings->expiration == 0) {
         log_write(log, LOG_LEVEL_WARNING,
                   "cache.expiration is 0: nothing is kept in the cache (set enabled to false to "
                   "mean that)");
         return false;
     }
-    if (options->cache_expiration < SHORTEST_USEFUL)
+    if (settings->expiration < SHORTEST_USEFUL)
         log_write(log, LOG_LEVEL_WARNING,
                   "cache.expiration is %llu ms: little or nothing is kept in the cache, which "
                   "counts in steps of up to 80 ms",
-                  (unsigned long long)options->cache_expiration);
+                  (unsigned long long)settings->expiration);
     if (most < STTP_CACHE_OVERHEAD + longest_answer)
         log_write(log, LOG_LEVEL_WARNING,
                   "cache.max_size is %llu bytes: answers over %llu bytes are not kept in the cache",
-                  (unsigned long long)options->cache_max_size,
+                  (unsigned long long)settings->max_size,
                   (unsigned long long)(most - STTP_CACHE_OVERHEAD));
     return true;
 }
@@ -79,18 +79,18 @@ static int start_thread(struct caching *caching)
     return error;
 }
 
-bool caching_start(struct caching *caching, const struct sttpd_options *from, log_sink *log)
+bool caching_start(struct caching *caching, const struct caching_settings *settings, log_sink *log)
 {
     sttp_cache_options options = {
         .size = sizeof options,
-        .max_entries = (size_t)from->cache_max_files,
-        .max_bytes = (size_t)from->cache_max_size,
-        .expiration = from->cache_expiration,
+        .max_entries = (size_t)settings->max_files,
+        .max_bytes = (size_t)settings->max_size,
+        .expiration = settings->expiration,
         .clock = sttp_server_now,
     };
 
     *caching = (struct caching){0};
-    if (!is_useful(from, log))
+    if (!is_useful(settings, log))
         return true;
     sttp_status status = sttp_cache_create(&options, &caching->cache);
     if (status != STTP_OK) {

@@ -1,6 +1,6 @@
 /* The cache that the settings ask for, and the thread that removes from it what has expired. */
-#ifndef STTPD_CACHING_H
-#define STTPD_CACHING_H
+#ifndef DAEMON_CACHING_H
+#define DAEMON_CACHING_H
 
 #include <pthread.h>
 
@@ -8,7 +8,13 @@
 #include <sttp/server.h>
 
 #include "daemon/log.h"
-#include "sttpd/options.h"
+
+struct caching_settings {
+    bool enabled;
+    uint64_t max_files;
+    uint64_t max_size;   /* bytes */
+    uint64_t expiration; /* milliseconds */
+};
 
 struct caching {
     sttp_cache *cache; /* NULL: there is none */
@@ -20,7 +26,7 @@ struct caching {
 
 /* Makes the cache, where the settings want one and it can keep anything; tells the log of what will
  * not work as somebody may expect. False, with a line in the log, where that fails. */
-bool caching_start(struct caching *caching, const struct sttpd_options *options, log_sink *log);
+bool caching_start(struct caching *caching, const struct caching_settings *settings, log_sink *log);
 
 /* Ends the thread and frees the cache, after caching_start has returned true. Nobody may use it any
  * more. */

@@ -1,6 +1,6 @@
 /* What the server engine tells about itself, in the log. */
-#ifndef STTPD_NOTICES_H
-#define STTPD_NOTICES_H
+#ifndef DAEMON_NOTICES_H
+#define DAEMON_NOTICES_H
 
 #include <stdatomic.h>
 

@@ -2,7 +2,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-#include "sttpd/notices.h"
+#include "daemon/notices.h"
 
 /* Whoever floods the server with connections must not fill the log: lines about that come once a
  * second at most. */
