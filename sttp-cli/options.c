@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proxy.h"
 #include "result.h"
 #include "text.h"
 #include "values.h"
@@ -18,12 +19,13 @@
 enum {
     OPTION_CONNECT_TIMEOUT = 256, /* above every letter */
     OPTION_JSON,
+    OPTION_PROXY,
     OPTION_RESOLVE,
     OPTION_RETRY,
     OPTION_TIMEOUT,
     OPTION_UNIX,
     OPTION_BATCH,
-    OPTION_COUNT = 17,
+    OPTION_COUNT = 18,
     HELP_WIDTH = 79,
     HELP_INDENT = 25,
     MAX_RETRIES = 1000
@@ -43,6 +45,10 @@ static const struct option_entry {
     {OPTION_RESOLVE, "resolve", "HOST:PORT:ADDR[,ADDR...]",
      "use these addresses, tried in this order, for HOST and PORT; an IPv6 address may stand in "
      "brackets; may be given several times, of two for the same server the last one counts"},
+    {OPTION_PROXY, "proxy", "URL",
+     "send requests through the forward proxy sttp://HOST[:PORT], port 3128 where none is given; "
+     "without it the environment variables STTP_PROXY and STTP_NO_PROXY count; an empty URL is no "
+     "proxy"},
     {OPTION_CONNECT_TIMEOUT, "connect-timeout", "TIME",
      "give up connecting, resolving the name included, after TIME; default 10s"},
     {OPTION_TIMEOUT, "timeout", "TIME",
@@ -208,6 +214,15 @@ static bool set_port(cli_options *options, const char *argument)
     return true;
 }
 
+static bool set_proxy(cli_options *options, const char *argument)
+{
+    cli_server proxy;
+    const char *mistake = *argument ? cli_proxy_parse(argument, &proxy) : NULL;
+
+    options->proxy = argument;
+    return !mistake || usage("--proxy %s: %s; the form is sttp://HOST[:PORT]", argument, mistake);
+}
+
 static bool set_option(cli_options *options, int key, const char *argument)
 {
     switch (key) {
@@ -225,6 +240,8 @@ static bool set_option(cli_options *options, int key, const char *argument)
         return set_family(options, AF_INET6);
     case OPTION_RESOLVE:
         return add_resolve(options, argument);
+    case OPTION_PROXY:
+        return set_proxy(options, argument);
     case OPTION_CONNECT_TIMEOUT:
         return set_duration("connect-timeout", argument, &options->connect_timeout_ms);
     case OPTION_TIMEOUT:

@@ -21,6 +21,7 @@ typedef struct cli_options {
     int family;
     cli_resolve *resolve;
     size_t resolve_count;
+    const char *proxy; /* NULL where it was not given; "" for none */
 
     unsigned timeout_ms;
     unsigned connect_timeout_ms;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "proxy.h"
 #include "text.h"
 
 static void put(const cli_output *output, sttp_slice text)
@@ -82,8 +83,9 @@ static void complain_of_response(const sttp_response *response)
 {
     bool message = response->message.data != NULL;
 
-    cli_complain("%d %.*s %s%s%.*s%s", response->code, (int)response->echo.size,
-                 response->echo.data, sttp_code_phrase(response->code), message ? " \"" : "",
+    cli_complain("%s%d %.*s %s%s%.*s%s", cli_proxy_answered(response) ? "the proxy answered " : "",
+                 response->code, (int)response->echo.size, response->echo.data,
+                 sttp_code_phrase(response->code), message ? " \"" : "",
                  message ? (int)response->message.size : 0, message ? response->message.data : "",
                  message ? "\"" : "");
 }
@@ -147,6 +149,8 @@ static void put_json_response(FILE *stream, sttp_action action, const sttp_respo
     put_member(stream, "phrase", cli_slice(sttp_code_phrase(response->code)));
     if (response->message.data)
         put_member(stream, "message", response->message);
+    if (cli_proxy_answered(response))
+        fputs(",\"proxy\":true", stream);
     if (!response->contents.data)
         return;
     if (action == STTP_ACTION_LIST)

@@ -54,6 +54,8 @@ static int exit_of_status(sttp_status status)
     if (status >= STTP_ERR_RESPONSE_CODE && status <= STTP_ERR_CONTENTS_LINE_TOO_LONG)
         return CLI_EXIT_ANSWER;
     switch (status) {
+    case STTP_ERR_LINE_TOO_LONG: /* with what goes before the path to a proxy */
+        return CLI_EXIT_USAGE;
     case STTP_ERR_RESOLVE:
         return CLI_EXIT_RESOLVE;
     case STTP_ERR_CONNECT:

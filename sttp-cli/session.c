@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "proxy.h"
 #include "text.h"
 
 static void show_text(char direction, double milliseconds, sttp_slice line)
@@ -99,8 +100,20 @@ static size_t allowed_addresses(const cli_resolve *resolve, int family, const ch
     return count;
 }
 
-bool cli_session_open(const cli_options *options, const cli_server *server, sttp_client **client,
-                      cli_result *result)
+static void show_proxy(const cli_options *options, const cli_server *proxy)
+{
+    char url[CLI_MAX_ORIGIN];
+    char text[sizeof url + 16];
+
+    cli_proxy_origin(proxy, url);
+    snprintf(text, sizeof text, "through proxy %s", url);
+    show_text('*', milliseconds_since(&options->started), cli_slice(text));
+}
+
+/* Makes the client that connects to `server`: that of the target, or a proxy, which is then told
+ * the `origin`. */
+static bool open_client(const cli_options *options, const cli_server *server, const char *origin,
+                        sttp_client **client, cli_result *result)
 {
     bool local = server->scheme == STTP_SCHEME_UNIX;
     const cli_resolve *resolve = local ? NULL : find_resolve(options, server);
@@ -117,6 +130,7 @@ bool cli_session_open(const cli_options *options, const cli_server *server, sttp
         .request_timeout_ms = options->timeout_ms,
         .trace = options->verbose ? show_event : NULL,
         .trace_context = (void *)options,
+        .origin = origin,
     };
     sttp_status status;
 
@@ -131,4 +145,20 @@ bool cli_session_open(const cli_options *options, const cli_server *server, sttp
     return cli_fail(result, status == STTP_ERR_ARGUMENT ? CLI_EXIT_USAGE : CLI_EXIT_OUTPUT, status,
                     "cannot talk to %s: %s", local ? server->socket_path : server->host,
                     sttp_status_text(status));
+}
+
+bool cli_session_open(const cli_options *options, const cli_server *server, sttp_client **client,
+                      cli_result *result)
+{
+    char origin[CLI_MAX_ORIGIN];
+    cli_server proxy;
+
+    if (!cli_proxy_find(options, server, &proxy, result))
+        return false;
+    if (!*proxy.host)
+        return open_client(options, server, NULL, client, result);
+    if (options->verbose)
+        show_proxy(options, &proxy);
+    cli_proxy_origin(server, origin);
+    return open_client(options, &proxy, origin, client, result);
 }

@@ -13,6 +13,9 @@ from naive_servers import NaiveServer
 
 # The beginning of every command. STTP_WRAP_CLI is what sttp-cli is run by, valgrind say.
 CLI = [*shlex.split(os.environ.get("STTP_WRAP_CLI", "")), str(BIN / "sttp-cli")]
+# The proxy of whoever runs the tests is no part of them.
+for _name in ("STTP_PROXY", "STTP_NO_PROXY"):
+    os.environ.pop(_name, None)
 # A deadline that is to pass after the request was sent, and not before.
 DEADLINE = "300ms" if len(CLI) == 1 and not SANITIZED else "3s"
 
