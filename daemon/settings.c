@@ -14,10 +14,7 @@ bool settings_defaults(const settings_program *program, void *values, settings_r
 
     for (size_t i = 0; i < program->option_count; i++) {
         const settings_option *option = &program->options[i];
-        if (option->fallback == NULL)
-            continue;
-        sttp_slice text = {option->fallback, strlen(option->fallback)};
-        settings_result result = settings_value_set(option, text, (settings_place){0}, values, why);
+        settings_result result = settings_value_default(option, values, why);
         if (result == SETTINGS_WRONG)
             settings_report_line(report, "%s: the default %s", option->key, why);
         else if (result == SETTINGS_NO_MEMORY)

@@ -71,7 +71,8 @@ typedef struct settings_option {
     const char *argument; /* what --help calls its value. NULL for a SETTINGS_BOOL that is a flag
                              without a value, which sets it, and that no file may give */
     const char *help;     /* what it does, a sentence without its full stop */
-    const char *fallback; /* the default, as a file would say it; NULL for an empty list */
+    const char *fallback; /* the default, as a file would say it; items of a list have ", " between
+                             them. NULL for an empty list, or no text */
     settings_kind kind;
     size_t offset;              /* of its member in the program's struct */
     size_t place;               /* the offset of a settings_place, which says where the value stands
@@ -82,7 +83,8 @@ typedef struct settings_option {
     const char *const *choices; /* ended by NULL */
     bool (*valid)(const char *text); /* texts and the items of lists; NULL: all but the empty one */
     const char *expected;            /* what `valid` wants: "a host and a port as in ..." */
-    bool required;                   /* in records: a mapping without this key is refused */
+    const char *(*mistake)(sttp_slice text); /* in place of `valid`: NULL, or what is wrong */
+    bool required;                           /* in records: a mapping without this key is refused */
 
     /* Records: the table of their keys, at most SETTINGS_MAX_OPTIONS, and the size of the struct
      * into which it points. They are given in the file; where `shorthand` is the key of a field, a

@@ -39,13 +39,8 @@ static settings_result set_defaults(const settings_option *option, void *record,
 {
     settings_result result = SETTINGS_SET;
 
-    for (size_t i = 0; i < option->field_count && result == SETTINGS_SET; i++) {
-        const settings_option *field = &option->fields[i];
-        if (field->fallback == NULL)
-            continue;
-        sttp_slice text = {field->fallback, strlen(field->fallback)};
-        result = settings_value_set(field, text, (settings_place){0}, record, why);
-    }
+    for (size_t i = 0; i < option->field_count && result == SETTINGS_SET; i++)
+        result = settings_value_default(&option->fields[i], record, why);
     return result;
 }
 

@@ -228,6 +228,8 @@ static const char *set_choice(const settings_option *option, sttp_slice text, vo
     return "is no known word";
 }
 
+static const char not_valid[] = "is not valid";
+
 /* Returns NULL where `text` can be what the option holds. */
 static const char *check_text(const settings_option *option, sttp_slice text)
 {
@@ -241,7 +243,9 @@ static const char *check_text(const settings_option *option, sttp_slice text)
         return "holds a zero byte";
     memcpy(copy, text.data, text.size);
     copy[text.size] = '\0';
-    return option->valid == NULL || option->valid(copy) ? NULL : "is not valid";
+    if (option->mistake != NULL)
+        return option->mistake(text) == NULL ? NULL : not_valid;
+    return option->valid == NULL || option->valid(copy) ? NULL : not_valid;
 }
 
 /* What is wrong where nothing is but that memory is out. */
@@ -352,6 +356,25 @@ settings_result settings_value_set(const settings_option *option, sttp_slice tex
         return SETTINGS_NO_MEMORY;
     text_escape(text.data, text.size, shown, sizeof shown);
     settings_value_expected(option, expected, sizeof expected);
-    snprintf(why, SETTINGS_MAX_WHY, "'%s' %s; expected %s", shown, wrong, expected);
+    if (wrong == not_valid && option->mistake != NULL)
+        snprintf(why, SETTINGS_MAX_WHY, "'%s' is not valid: %s", shown, option->mistake(text));
+    else
+        snprintf(why, SETTINGS_MAX_WHY, "'%s' %s; expected %s", shown, wrong, expected);
     return SETTINGS_WRONG;
+}
+
+settings_result settings_value_default(const settings_option *option, void *values, char *why)
+{
+    static const char separator[] = ", ";
+    settings_result result = SETTINGS_SET;
+    const char *text = option->fallback;
+
+    while (text != NULL && result == SETTINGS_SET) {
+        const char *end = option->kind == SETTINGS_LIST ? strstr(text, separator) : NULL;
+        size_t size = end != NULL ? (size_t)(end - text) : strlen(text);
+        result =
+            settings_value_set(option, (sttp_slice){text, size}, (settings_place){0}, values, why);
+        text = end != NULL ? end + sizeof separator - 1 : NULL;
+    }
+    return result;
 }

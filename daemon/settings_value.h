@@ -1,4 +1,4 @@
-/* One value of one option: from its text, and in words. Private to daemon/settings*.c. */
+/* One value of one option: from its text, and in words. Private to daemon/. */
 #ifndef DAEMON_SETTINGS_VALUE_H
 #define DAEMON_SETTINGS_VALUE_H
 
@@ -14,6 +14,9 @@ typedef enum settings_result { SETTINGS_SET, SETTINGS_WRONG, SETTINGS_NO_MEMORY 
  * set the value is as before. */
 settings_result settings_value_set(const settings_option *option, sttp_slice text,
                                    settings_place place, void *values, char *why);
+
+/* Gives the option its default, if it has one. */
+settings_result settings_value_default(const settings_option *option, void *values, char *why);
 
 /* Notes where the value of the option stands. */
 void settings_value_place(const settings_option *option, settings_place place, void *values);

@@ -1,10 +1,10 @@
 /* The table of sttpd's settings: the keys, flags, defaults, ranges and help of the server. */
-#include <arpa/inet.h>
 #include <limits.h>
 #include <string.h>
 
 #include <sttp/url.h>
 
+#include "daemon/listen.h"
 #include "sttpd/options.h"
 
 #define MEMBER(name) offsetof(struct sttpd_options, name)
@@ -12,70 +12,11 @@
 enum {
     SECOND = 1000, /* milliseconds */
     DAY = 24 * 60 * 60 * SECOND,
-    MAX_LISTENERS = 64,
-    MAX_CONNECTIONS = 1000000,
-    MAX_HOST = INET6_ADDRSTRLEN + 32 /* bytes: an IPv6 address with its zone */
+    MAX_CONNECTIONS = 1000000
 };
 
 static const char *const durability_words[] = {"always", "interval", "none", NULL};
 static const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
-
-static bool is_ipv4(const char *text)
-{
-    struct in_addr address;
-
-    return inet_pton(AF_INET, text, &address) == 1;
-}
-
-/* With or without a zone, "fe80::1%eth0"; whether there is such an interface shows later. */
-static bool is_ipv6(const char *text)
-{
-    char host[INET6_ADDRSTRLEN];
-    struct in6_addr address;
-    size_t size = strcspn(text, "%");
-
-    if (size >= sizeof host || (text[size] == '%' && text[size + 1] == '\0'))
-        return false;
-    memcpy(host, text, size);
-    host[size] = '\0';
-    return inet_pton(AF_INET6, host, &address) == 1;
-}
-
-static bool is_address(const char *text)
-{
-    return strlen(text) < MAX_HOST && (is_ipv4(text) || is_ipv6(text));
-}
-
-static bool is_port(const char *text)
-{
-    unsigned port = 0;
-    size_t digits = strspn(text, "0123456789");
-
-    if (digits == 0 || digits > 5 || text[digits] != '\0' || (digits > 1 && text[0] == '0'))
-        return false;
-    for (; *text != '\0'; text++)
-        port = port * 10 + (unsigned)(*text - '0');
-    return port <= 65535;
-}
-
-/* "127.0.0.1:8080", "[::1]:8080", "unix:/run/sttpd.sock" */
-static bool is_listener(const char *text)
-{
-    char host[MAX_HOST];
-    bool in_brackets = text[0] == '[';
-
-    if (strncmp(text, "unix:", 5) == 0)
-        return text[5] == '/' && text[6] != '\0' && strlen(text + 5) <= STTP_MAX_SOCKET_PATH;
-    const char *end = strrchr(text, in_brackets ? ']' : ':');
-    if (end == NULL || (in_brackets && end[1] != ':'))
-        return false;
-    size_t size = (size_t)(end - text) - in_brackets;
-    if (size >= sizeof host)
-        return false;
-    memcpy(host, text + in_brackets, size);
-    host[size] = '\0';
-    return (in_brackets ? is_ipv6(host) : is_ipv4(host)) && is_port(end + 1 + in_brackets);
-}
 
 static const settings_option options[] = {
     {
@@ -88,7 +29,7 @@ static const settings_option options[] = {
         .fallback = "0.0.0.0",
         .kind = SETTINGS_TEXT,
         .offset = MEMBER(listen_address),
-        .valid = is_address,
+        .valid = listen_is_host,
         .expected = "a numeric IPv4 or IPv6 address such as 127.0.0.1 or ::1",
     },
     {
@@ -110,8 +51,8 @@ static const settings_option options[] = {
                 "unix:/PATH; repeat for several",
         .kind = SETTINGS_LIST,
         .offset = MEMBER(listen),
-        .maximum = MAX_LISTENERS,
-        .valid = is_listener,
+        .maximum = LISTEN_MAX_LISTENERS,
+        .valid = listen_is_listener,
         .expected = "at most 64 addresses such as 127.0.0.1:8080, [::1]:8080 or "
                     "unix:/run/sttpd.sock",
     },
@@ -336,8 +277,8 @@ const settings_program sttpd_program = {
 
 static bool add_default_listener(struct sttpd_options *values)
 {
-    char address[MAX_HOST + sizeof "[]:65535"];
-    bool in_brackets = is_ipv6(values->listen_address);
+    char address[LISTEN_MAX_HOST + sizeof "[]:65535"];
+    bool in_brackets = strchr(values->listen_address, ':') != NULL;
     int size = snprintf(address, sizeof address, "%s%s%s:%u", in_brackets ? "[" : "",
                         values->listen_address, in_brackets ? "]" : "", (unsigned)values->port);
 

@@ -1,55 +1,17 @@
 /* Settings that are lists of mappings: values, defaults of each, places, mistakes, flags, help, and
  * each allocation that fails. */
-#include <check.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "records_program.h"
+#include "settings_run.h"
 
-#define COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
-
-enum { MAX_ARGUMENTS = 8 };
-
-/* One run of the settings: what came out. */
 struct run {
-    int status;
+    struct said said;
     struct records_options options;
-    settings_command command;
-    settings_report report;
-    char *text; /* what was reported */
-    size_t size;
 };
 
-static char name[64]; /* of the settings file, which is in memory */
-
-/* While settings are loaded the allocation with the number `fails_at` fails, from 1; 0 for none. */
-static bool is_loading;
-static size_t allocations, fails_at;
-
-/* Reads a file, and flags up to one that is NULL. */
 static void run_with(struct run *run, const char *text, char *const *flags)
 {
-    char program[] = "records", config[] = "-c";
-    char *argv[3 + MAX_ARGUMENTS + 1] = {program, config, name};
-    int argc = 3;
-    int fd = memfd_create("settings", MFD_CLOEXEC);
-
-    ck_assert_int_ge(fd, 0);
-    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     *run = (struct run){0};
-    for (; *flags != NULL && argc < 3 + MAX_ARGUMENTS; flags++)
-        argv[argc++] = *flags;
-    run->report.out = open_memstream(&run->text, &run->size);
-    ck_assert_ptr_nonnull(run->report.out);
-    is_loading = true;
-    run->status =
-        settings_load(&records_program, argc, argv, &run->options, &run->command, &run->report);
-    is_loading = false;
-    fclose(run->report.out);
-    close(fd);
+    load(&records_program, &run->options, &run->said, text, flags);
 }
 
 static void run_file(struct run *run, const char *text)
@@ -65,12 +27,7 @@ static void release(struct run *run)
     ck_assert_ptr_null(run->options.routes.items);
     ck_assert_uint_eq(run->options.routes.count, 0);
     ck_assert_ptr_null(run->options.listen.items);
-    free(run->text);
-}
-
-static void assert_says(const struct run *run, const char *part)
-{
-    ck_assert_msg(strstr(run->text, part) != NULL, "not said: %s\nbut: %s", part, run->text);
+    free(run->said.text);
 }
 
 static const struct route *route_at(const struct run *run, size_t index)
@@ -103,7 +60,7 @@ START_TEST(records_and_records_in_them)
                    "      - {address: \"unix:/x\", backup: true}\n"
                    "    health: {interval: 500ms, rise: 5}\n"
                    "  - {prefix: /, upstreams: [\"[::1]:1\", {address: b}]}\n");
-    ck_assert_msg(run.status == 0, "%s", run.text);
+    ck_assert_msg(run.said.status == 0, "%s", run.said.text);
     ck_assert_uint_eq(run.options.routes.count, 2);
     ck_assert_str_eq(route_at(&run, 0)->prefix, "/a");
     ck_assert_uint_eq(route_at(&run, 0)->balance, 1);
@@ -125,7 +82,8 @@ START_TEST(records_and_records_in_them)
     ck_assert_uint_eq(route_at(&run, 1)->upstreams.count, 2);
     ck_assert_str_eq(upstream_at(&run, 1, 0)->address, "[::1]:1");
     ck_assert_str_eq(upstream_at(&run, 1, 1)->address, "b");
-    ck_assert(settings_source_of(&records_program, &run.command, "routes") == SETTINGS_FROM_FILE);
+    ck_assert(settings_source_of(&records_program, &run.said.command, "routes") ==
+              SETTINGS_FROM_FILE);
     release(&run);
 }
 END_TEST
@@ -135,7 +93,7 @@ START_TEST(one_stands_for_a_list_of_one)
     struct run run;
 
     run_file(&run, "routes: {prefix: /, upstreams: {address: a}}\nlisten: b\n");
-    ck_assert_msg(run.status == 0, "%s", run.text);
+    ck_assert_msg(run.said.status == 0, "%s", run.said.text);
     ck_assert_uint_eq(run.options.routes.count, 1);
     ck_assert_str_eq(upstream_at(&run, 0, 0)->address, "a");
     ck_assert_str_eq(listener_at(&run, 0)->address, "b");
@@ -149,7 +107,7 @@ START_TEST(lists_in_records)
 
     run_file(&run, "listen:\n- {address: a, proxy: yes, trusted: [\"10.0.0.0/8\", \"fd00::/8\"]}\n"
                    "- b\n- {address: c, trusted: x}\n");
-    ck_assert_msg(run.status == 0, "%s", run.text);
+    ck_assert_msg(run.said.status == 0, "%s", run.said.text);
     ck_assert(listener_at(&run, 0)->proxy);
     ck_assert_uint_eq(listener_at(&run, 0)->trusted.count, 2);
     ck_assert_str_eq(listener_at(&run, 0)->trusted.items[1], "fd00::/8");
@@ -169,7 +127,7 @@ START_TEST(flags_of_a_shorthand)
     char *const flags[] = {letter, a, b, allow, NULL};
 
     run_with(&run, "listen: [{address: x, proxy: yes}, y, z]\n", flags);
-    ck_assert_msg(run.status == 0, "%s", run.text);
+    ck_assert_msg(run.said.status == 0, "%s", run.said.text);
     ck_assert_uint_eq(run.options.listen.count, 2);
     ck_assert_str_eq(listener_at(&run, 0)->address, "a");
     ck_assert_str_eq(listener_at(&run, 1)->address, "b");
@@ -189,18 +147,18 @@ START_TEST(flags_that_are_none)
     char *const flags[] = {routes, misspelt, value, empty, many, many, many, many, NULL};
 
     run_with(&run, "", flags);
-    ck_assert_int_eq(run.status, 2);
-    assert_says(&run, "--routes: unknown flag\n");
-    assert_says(&run, "--rotes: unknown flag\n");
-    assert_says(&run, "--allow-it: takes no value\n");
-    assert_says(&run, "--listen: '' is empty; expected an address\n");
+    ck_assert_int_eq(run.said.status, 2);
+    assert_says(&run.said, "--routes: unknown flag\n");
+    assert_says(&run.said, "--rotes: unknown flag\n");
+    assert_says(&run.said, "--allow-it: takes no value\n");
+    assert_says(&run.said, "--listen: '' is empty; expected an address\n");
     release(&run);
 
     char *const five[] = {many, many, many, many, many, NULL};
     run_with(&run, "", five);
-    ck_assert_int_eq(run.status, 2);
-    assert_says(&run, "-l: one too many; expected at most 4\n");
-    assert_says(&run, "\nlisten: given twice\n");
+    ck_assert_int_eq(run.said.status, 2);
+    assert_says(&run.said, "-l: one too many; expected at most 4\n");
+    assert_says(&run.said, "\nlisten: given twice\n");
     release(&run);
 }
 END_TEST
@@ -210,9 +168,10 @@ START_TEST(flag_alone_is_no_key)
     struct run run;
 
     run_file(&run, "allow_it: yes\n");
-    ck_assert_int_eq(run.status, 1);
-    assert_says(&run, ":1:1: unknown key 'allow_it'; the nearest known key is 'port', of: port, "
-                      "listen, routes\n");
+    ck_assert_int_eq(run.said.status, 1);
+    assert_says(&run.said,
+                ":1:1: unknown key 'allow_it'; the nearest known key is 'port', of: port, "
+                "listen, routes\n");
     ck_assert(!run.options.allow);
     release(&run);
 }
@@ -251,10 +210,10 @@ START_TEST(all_mistakes_in_one_run)
                    "  - /b\n"
                    "listen: [{trusted: [a, b, c,   d], address: x},\n"
                    "   {address: x}]\n");
-    ck_assert_int_eq(run.status, 1);
+    ck_assert_int_eq(run.said.status, 1);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        assert_says(&run, parts[i]);
-    ck_assert_uint_eq(run.report.count, sizeof parts / sizeof parts[0]);
+        assert_says(&run.said, parts[i]);
+    ck_assert_uint_eq(run.said.report.count, sizeof parts / sizeof parts[0]);
     release(&run);
 }
 END_TEST
@@ -268,13 +227,13 @@ START_TEST(places)
                    "- upstreams: b\n"
                    "  \"prefix\": \"/\"\n"
                    "port: 2\n");
-    ck_assert_int_eq(run.status, 1);
-    assert_says(&run, ":1:7: warning: port: 1 is strange\n    port: 1\n          ^\n");
-    assert_says(&run,
+    ck_assert_int_eq(run.said.status, 1);
+    assert_says(&run.said, ":1:7: warning: port: 1 is strange\n    port: 1\n          ^\n");
+    assert_says(&run.said,
                 ":5:13: routes.prefix: as in line 3 already\n      \"prefix\": \"/\"\n        "
                 "        ^\n");
-    assert_says(&run, ":6:1: duplicate key 'port'; it was given first in line 1\n");
-    ck_assert_uint_eq(run.report.count, 2);
+    assert_says(&run.said, ":6:1: duplicate key 'port'; it was given first in line 1\n");
+    ck_assert_uint_eq(run.said.report.count, 2);
     ck_assert(upstream_at(&run, 1, 0)->address_place.source == SETTINGS_FROM_FILE);
     ck_assert_uint_gt(upstream_at(&run, 1, 0)->address_place.character, 0);
     release(&run);
@@ -288,9 +247,9 @@ START_TEST(warnings_are_no_mistakes)
     char *const flags[] = {port, NULL};
 
     run_with(&run, "port: 1\n", flags);
-    ck_assert_int_eq(run.status, 0);
-    ck_assert_str_eq(run.text, "warning: port: 1 is strange\n");
-    ck_assert_uint_eq(run.report.count, 0);
+    ck_assert_int_eq(run.said.status, 0);
+    ck_assert_str_eq(run.said.text, "warning: port: 1 is strange\n");
+    ck_assert_uint_eq(run.said.report.count, 0);
     ck_assert(run.options.port_place.source == SETTINGS_FROM_FLAG);
     release(&run);
 }
@@ -304,8 +263,8 @@ START_TEST(no_check_of_what_was_not_read)
     char *const flags[] = {port, NULL};
 
     run_with(&run, "routes: [\n", flags);
-    ck_assert_int_eq(run.status, 1);
-    ck_assert_ptr_null(strstr(run.text, "warning"));
+    ck_assert_int_eq(run.said.status, 1);
+    ck_assert_ptr_null(strstr(run.said.text, "warning"));
     release(&run);
 }
 END_TEST
@@ -341,8 +300,8 @@ START_TEST(refused_files)
     struct run run;
 
     run_file(&run, refusals[_i].text);
-    ck_assert_int_eq(run.status, 1);
-    assert_says(&run, refusals[_i].says);
+    ck_assert_int_eq(run.said.status, 1);
+    assert_says(&run.said, refusals[_i].says);
     release(&run);
 }
 END_TEST
@@ -363,10 +322,10 @@ START_TEST(no_more_records_than_allowed)
         size += (size_t)sprintf(text + size, ",*a");
     sprintf(text + size, "]\n");
     run_file(&run, text);
-    ck_assert_int_eq(run.status, 1);
+    ck_assert_int_eq(run.said.status, 1);
     ck_assert_uint_le(run.options.routes.count, 3);
     ck_assert_uint_eq(route_at(&run, 0)->upstreams.count, 4);
-    assert_says(&run, "more mistakes follow");
+    assert_says(&run.said, "more mistakes follow");
     free(text);
     release(&run);
 }
@@ -378,78 +337,24 @@ START_TEST(aliases_make_records_of_their_own)
 
     run_file(&run, "routes: [{prefix: /a, upstreams: &u [{address: c}, d]},\n"
                    "  {prefix: /b, upstreams: *u}]\n");
-    ck_assert_msg(run.status == 0, "%s", run.text);
+    ck_assert_msg(run.said.status == 0, "%s", run.said.text);
     ck_assert_str_eq(upstream_at(&run, 1, 1)->address, "d");
     ck_assert_ptr_ne(upstream_at(&run, 0, 1)->address, upstream_at(&run, 1, 1)->address);
     release(&run);
 }
 END_TEST
 
-/* ---- allocations ---- */
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_reallocarray(void *block, size_t count, size_t size);
-void *__wrap_reallocarray(void *block, size_t count, size_t size);
-char *__real_strndup(const char *text, size_t size);
-char *__wrap_strndup(const char *text, size_t size);
-
-static bool fails(void)
-{
-    return is_loading && ++allocations == fails_at;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_reallocarray(void *block, size_t count, size_t size)
-{
-    return fails() ? NULL : __real_reallocarray(block, count, size);
-}
-
-char *__wrap_strndup(const char *text, size_t size)
-{
-    return fails() ? NULL : __real_strndup(text, size);
-}
-
-/* It is told, once, and nothing is lost (as the sanitizer sees it). */
 START_TEST(each_allocation_fails_once)
 {
-    size_t count = 0;
-    bool failed = true;
+    struct records_options options = {0};
+    char listen[] = "-la";
+    char *const flags[] = {listen, listen, NULL}; /* an address twice */
+    size_t count = fail_each(
+        &records_program, &options,
+        "routes: [{prefix: /a, upstreams: [{address: c}, d]}, {prefix: /b, upstreams: e}]\n"
+        "listen: [{address: x, trusted: [a, b]}, y]\n",
+        flags, 2);
 
-    while (failed) {
-        struct run run;
-        char listen[] = "-la";
-        char *const flags[] = {listen, listen, NULL};
-        allocations = 0;
-        fails_at = ++count;
-        run_with(
-            &run,
-            "routes: [{prefix: /a, upstreams: [{address: c}, d]}, {prefix: /b, upstreams: e}]\n"
-            "listen: [{address: x, trusted: [a, b]}, y]\n",
-            flags);
-        failed = allocations >= fails_at;
-        fails_at = 0;
-        if (failed) {
-            const char *said = strstr(run.text, "out of memory\n");
-            ck_assert_int_eq(run.status, 1);
-            ck_assert_ptr_nonnull(said);
-            ck_assert_ptr_null(strstr(said + 1, "out of memory"));
-        } else {
-            ck_assert_int_eq(run.status, 2); /* an address twice */
-        }
-        release(&run);
-    }
     ck_assert_uint_gt(count, 20);
 }
 END_TEST
@@ -471,24 +376,20 @@ START_TEST(help_shows_every_key)
         "\n      --allow-it              allow it [false]\n",
     };
     struct run run = {0};
-    FILE *out = open_memstream(&run.text, &run.size);
+    FILE *out = open_memstream(&run.said.text, &run.said.size);
 
     ck_assert_ptr_nonnull(out);
     settings_help(&records_program, out);
     fclose(out);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        assert_says(&run, parts[i]);
-    ck_assert_ptr_null(strstr(run.text, "--routes"));
-    free(run.text);
+        assert_says(&run.said, parts[i]);
+    ck_assert_ptr_null(strstr(run.said.text, "--routes"));
+    free(run.said.text);
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tests)
 {
-    Suite *suite = suite_create("settings_records");
-    TCase *tests = tcase_create("settings_records");
-    SRunner *runner = srunner_create(suite);
-
     tcase_add_test(tests, records_and_records_in_them);
     tcase_add_test(tests, one_stands_for_a_list_of_one);
     tcase_add_test(tests, lists_in_records);
@@ -504,9 +405,9 @@ int main(void)
     tcase_add_test(tests, aliases_make_records_of_their_own);
     tcase_add_test(tests, each_allocation_fails_once);
     tcase_add_test(tests, help_shows_every_key);
-    suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(void)
+{
+    return run_suite("settings_records", add_tests);
 }
