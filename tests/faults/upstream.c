@@ -141,15 +141,12 @@ static void answer(struct connection *connection, const char *line, const char *
     connection->out_size = (size_t)(at - connection->out);
 }
 
-/* Between one and all but one byte of the last answer are left; not a line of two, which is an
- * answer of servers that leave empty contents out. */
+/* Between one and all but one byte of the last answer are left. */
 static void truncate_answer(struct connection *connection, size_t before)
 {
     size_t size = connection->out_size - before;
 
     connection->out_size = before + 1 + next_random() % (size - 1);
-    if (connection->out[connection->out_size - 1] == '\n')
-        connection->out_size--;
 }
 
 static void add_garbage(struct connection *connection)
