@@ -3,33 +3,17 @@
 
 #include "worker.h"
 
-static bool equal(sttp_slice a, sttp_slice b)
-{
-    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
-}
-
-static bool ends_with(sttp_slice text, const char *prefix, sttp_slice rest)
-{
-    size_t size = strlen(prefix);
-
-    return text.size == size + rest.size && memcmp(text.data, prefix, size) == 0 &&
-           memcmp(text.data + size, rest.data, rest.size) == 0;
-}
-
-/* Whether the answer speaks of the path that was asked for, or of its parent (410, 510). A proxy's
- * own answers name the URL. */
+/* Whether the answer speaks of what was asked for. */
 static bool names_the_path(const worker *w, const pending *request, const sttp_response *response)
 {
     const load_phase *phase = w->load->phase;
+    const char *prefix = phase->target->prefix;
     char buffer[CONTENT_MAX_PATH];
-    sttp_slice path = {buffer, content_path(&phase->names, request->key, buffer)};
+    sttp_request asked = {.path = {buffer, content_path(&phase->names, request->key, buffer)}};
 
-    if (response->code == STTP_CODE_PATH_NOT_FOUND ||
-        response->code == STTP_CODE_CANNOT_CREATE_PATH)
-        return equal(response->echo, sttp_parent_path(path));
-    if (response->code == STTP_CODE_CLIENT_ERROR && equal(response->echo, STTP_SLICE("-")))
-        return true;
-    return equal(response->echo, path) || ends_with(response->echo, phase->target->prefix, path);
+    if (*prefix)
+        asked.origin = (sttp_slice){prefix, strlen(prefix)};
+    return sttp_response_speaks_of(response, &asked);
 }
 
 static failure_kind refusal_of(sttp_code code)

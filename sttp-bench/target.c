@@ -10,6 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <sttp/url.h>
+
 #include "result.h"
 #include "say.h"
 #include "values.h"
@@ -104,6 +106,28 @@ static int find_unix(const bench_options *options, bench_target *target)
     return error == 0 ? BENCH_EXIT_OK : cannot_connect(target, error);
 }
 
+/* What stands before each path in a request to a proxy. */
+static int write_prefix(const bench_options *options, bench_target *target)
+{
+    bool ipv6 = strchr(options->address, ':') != NULL;
+    char buffer[sizeof target->prefix];
+    sttp_url url;
+    sttp_status status;
+    int size = snprintf(target->prefix, sizeof target->prefix, "sttp://%s%s%s:%u", ipv6 ? "[" : "",
+                        options->address, ipv6 ? "]" : "", (unsigned)options->port);
+
+    if (size < 0 || (size_t)size >= sizeof target->prefix)
+        status = STTP_ERR_URL_HOST;
+    else
+        status = sttp_origin_parse((sttp_slice){target->prefix, (size_t)size}, buffer,
+                                   sizeof buffer, &url, NULL);
+    if (status == STTP_OK)
+        return BENCH_EXIT_OK;
+    say_error("--address %s: a proxy cannot be asked for it: %s", options->address,
+              sttp_status_text(status));
+    return BENCH_EXIT_USAGE;
+}
+
 /* "HOST:PORT", "[IPV6]:PORT" */
 static int find_proxy(const bench_options *options, bench_target *target)
 {
@@ -112,15 +136,14 @@ static int find_proxy(const bench_options *options, bench_target *target)
     uint64_t port;
     size_t size = colon ? (size_t)(colon - options->proxy) : 0;
     bool in_brackets = size > 2 && options->proxy[0] == '[' && colon[-1] == ']';
-    bool ipv6 = strchr(options->address, ':') != NULL;
 
     if (size == 0 || size >= sizeof host || !value_number(colon + 1, 1, 65535, &port)) {
         say_error("--proxy %s: give HOST:PORT", options->proxy);
         return BENCH_EXIT_USAGE;
     }
     snprintf(host, sizeof host, "%.*s", (int)size - 2 * in_brackets, options->proxy + in_brackets);
-    snprintf(target->prefix, sizeof target->prefix, "sttp://%s%.255s%s:%u", ipv6 ? "[" : "",
-             options->address, ipv6 ? "]" : "", (unsigned)options->port);
+    if (write_prefix(options, target) != BENCH_EXIT_OK)
+        return BENCH_EXIT_USAGE;
     return find_tcp(host, colon + 1, options->connect_timeout, target);
 }
 

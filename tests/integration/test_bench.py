@@ -165,6 +165,7 @@ class Mistakes(unittest.TestCase):
                 (["--slo", "p99<fast"], "p99<2ms"),
                 (["--unix", "/x" * 100], "at most 107 bytes"),
                 (["--proxy", "nowhere"], "HOST:PORT"),
+                (["--proxy", "127.0.0.1:1", "-a", "a/b"], "cannot be asked for it"),
                 (["--json", "-", "--csv", "-"], "only one of"),
                 (["sttp://localhost/"], "--address"),
                 (["--verify=yes"], "takes no value")):

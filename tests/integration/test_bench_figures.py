@@ -247,22 +247,45 @@ class WarmUp(unittest.TestCase):
 
 
 class Proxy(unittest.TestCase):
-    def test_requests_go_through_a_proxy_as_urls(self):
-        texts = Texts()
+    ORIGIN = b"sttp://origin.example:99"
+
+    def through_proxy(self, change=None):
+        """The result, and the lines that the proxy saw. `change` falsifies an answer."""
+        texts, falsify = Texts(), Once(b"SHOW" if change else b"NONE", 20, change)
         seen = []
 
         def forward(connection):
             with connection.makefile("rb") as lines:
                 for line in lines:
                     seen.append(line)
-                    prefix = b" sttp://origin.example:99/"
-                    connection.sendall(texts.answer(line.rstrip().replace(prefix, b" /")))
+                    line = line.rstrip().replace(b" " + self.ORIGIN, b" ")
+                    action, path = line.split(b" ", 2)[:2]
+                    connection.sendall(falsify(action, path, texts.answer(line)))
 
         with FakeServer(forward) as server:
             status, result = bench_json("-a", "origin.example", "-p", 99, "--verify", "--proxy",
                                         f"127.0.0.1:{server.port}", "--requests", 50, "--keys", 5)
+        return status, result, seen
+
+    def test_requests_go_through_a_proxy_as_urls(self):
+        status, result, seen = self.through_proxy()
         self.assertEqual((status, failures(result)), (support.OK, {}))
-        self.assertTrue(all(b" sttp://origin.example:99/sttp-bench/" in line for line in seen))
+        self.assertTrue(all(b" " + self.ORIGIN + b"/sttp-bench/" in line for line in seen))
+
+    def test_refusals_of_the_proxys_own(self):
+        status, result, _ = self.through_proxy(
+            lambda path, _: b"500 " + self.ORIGIN + path + b' SERVER ERROR "no"\n')
+        self.assertEqual((status, failures(result)), (support.ERRORS, {"refused 500": 1}))
+
+    def test_no_text_is_the_proxys_own(self):
+        status, result, _ = self.through_proxy(
+            lambda path, answer: answer.replace(path, self.ORIGIN + path))
+        self.assertEqual((status, failures(result)), (support.ERRORS, {"wrong answer": 1}))
+
+    def test_answer_about_another_origin(self):
+        status, result, _ = self.through_proxy(
+            lambda path, _: b"500 sttp://other.example:99" + path + b' SERVER ERROR "no"\n')
+        self.assertEqual((status, failures(result)), (support.ERRORS, {"wrong answer": 1}))
 
 
 class OpenLoop(unittest.TestCase):
