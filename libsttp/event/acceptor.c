@@ -234,17 +234,40 @@ static bool admit(struct sttp__guest guest)
     return true;
 }
 
-/* Counts the guest by its address; false where it was refused. */
+sttp_status sttp__count_address(const sttp_server *server, const struct sttp__address *address,
+                                bool *counted)
+{
+    *counted = false;
+    if (server->addresses == NULL || address->family == AF_UNIX)
+        return STTP_OK;
+    sttp_status status = sttp__address_count_add(server->addresses, address);
+    *counted = status == STTP_OK;
+    return status;
+}
+
+/* Counts the guest by its address; false where it was refused. A proxy is not counted, but those it
+ * tells of. */
 static bool count_address(struct sttp__guest *guest)
 {
-    struct sttp__address_count *addresses = guest->acceptor->worker->server->addresses;
-    if (addresses == NULL || guest->peer.family == AF_UNIX)
+    const struct sttp__acceptor *acceptor = guest->acceptor;
+    if (acceptor->listener->proxy_protocol)
         return true;
-    sttp_status status = sttp__address_count_add(addresses, &guest->peer);
-    guest->counted = status == STTP_OK;
-    if (!guest->counted)
+    sttp_status status =
+        sttp__count_address(acceptor->worker->server, &guest->peer, &guest->counted);
+    if (status != STTP_OK)
         refuse(guest, status == STTP_ERR_MEMORY ? STTP_CLOSE_MEMORY : STTP_CLOSE_TOO_MANY);
-    return guest->counted;
+    return status == STTP_OK;
+}
+
+/* Whether the peer may say who its clients are. */
+static bool trusts(const struct sttp__listener *listener, const struct sockaddr_storage *peer)
+{
+    if (peer->ss_family == AF_UNIX)
+        return true;
+    for (size_t i = 0; i < listener->trusted_count; i++)
+        if (sttp_network_contains(&listener->trusted[i], (const struct sockaddr *)peer))
+            return true;
+    return false;
 }
 
 /* accept(2) asks for a descriptor first: without one it fails even where nobody waits. */
@@ -298,6 +321,10 @@ static bool accept_one(struct sttp__acceptor *acceptor)
     if (fd < 0)
         return accept_failed(acceptor, errno);
     struct sttp__guest guest = {.acceptor = acceptor, .peer = sttp__address_of(&peer), .fd = fd};
+    if (acceptor->listener->proxy_protocol && !trusts(acceptor->listener, &peer)) {
+        refuse(&guest, STTP_CLOSE_UNTRUSTED);
+        return true;
+    }
     return !count_address(&guest) || admit(guest);
 }
 

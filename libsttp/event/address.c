@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,6 +23,31 @@ struct sttp__address sttp__address_of(const struct sockaddr_storage *from)
         address.family = AF_UNIX;
     }
     return address;
+}
+
+void sttp__address_to(const struct sttp__address *address, struct sockaddr_storage *to)
+{
+    memset(to, 0, sizeof *to);
+    to->ss_family = address->family;
+    if (address->family == AF_INET) {
+        struct sockaddr_in *in = (struct sockaddr_in *)to;
+        memcpy(&in->sin_addr, address->bytes + 12, 4);
+        in->sin_port = htons(address->port);
+    } else if (address->family == AF_INET6) {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
+        memcpy(&in6->sin6_addr, address->bytes, 16);
+        in6->sin6_scope_id = address->scope;
+        in6->sin6_port = htons(address->port);
+    }
+}
+
+bool sttp__address_is_local(const struct sttp__address *address)
+{
+    if (address->family == AF_INET)
+        return address->bytes[12] == 127;
+    if (address->family == AF_INET6)
+        return memcmp(address->bytes, &in6addr_loopback, sizeof address->bytes) == 0;
+    return true;
 }
 
 void sttp__address_format(const struct sttp__address *address, char *text)

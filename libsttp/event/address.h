@@ -2,6 +2,7 @@
 #ifndef STTP_EVENT_ADDRESS_H
 #define STTP_EVENT_ADDRESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -18,6 +19,12 @@ struct sttp__address {
 enum { STTP__ADDRESS_TEXT = 80 }; /* bytes that are enough for any sttp__address_format */
 
 struct sttp__address sttp__address_of(const struct sockaddr_storage *from);
+
+/* The other way round. */
+void sttp__address_to(const struct sttp__address *address, struct sockaddr_storage *to);
+
+/* Whether it is one of this host, whatever host that is: a loopback address or a Unix socket. */
+bool sttp__address_is_local(const struct sttp__address *address);
 
 /* "127.0.0.1:8080", "[::1]:8080", "[fe80::1%2]:8080", "unix". */
 void sttp__address_format(const struct sttp__address *address, char *text);

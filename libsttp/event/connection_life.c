@@ -6,6 +6,7 @@
 
 #include "engine.h"
 #include "memory.h"
+#include "proxy_header.h"
 
 sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
                                   const struct sttp__address *peer, bool counted)
@@ -21,23 +22,48 @@ sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
                                             .peer = *peer,
                                             .counted = counted,
                                             .hungry = true,
-                                            .interest = EV_READ,
+                                            .parser = {.proxy = server->options.proxy},
                                             .timeout = STTP__TIMEOUT_IDLE};
     connection->end = &connection->first;
-    event_assign(&connection->event, worker->base, fd, EV_READ | EV_PERSIST,
-                 sttp__connection_on_event, connection);
-    if (event_add(&connection->event, NULL) != 0) {
+    bool greets = acceptor->listener->proxy_protocol;
+    if (!sttp__connection_listen(connection, greets ? sttp__connection_on_greeting
+                                                    : sttp__connection_on_event)) {
         sttp__release(&server->allocator, connection);
         return STTP_ERR_MEMORY;
     }
-    connection->id = atomic_fetch_add(&server->next_id, 1) + 1;
     sttp__worker_add(connection);
+    if (greets) {
+        connection->state = STTP__GREETING;
+        sttp__worker_set_timeout(connection, STTP__TIMEOUT_REQUEST, true);
+    } else {
+        sttp__connection_announce(connection, NULL);
+    }
+    return STTP_OK;
+}
+
+bool sttp__connection_listen(struct sttp__connection *connection, event_callback_fn on_event)
+{
+    event_assign(&connection->event, connection->worker->base, connection->fd, EV_READ | EV_PERSIST,
+                 on_event, connection);
+    bool listens = event_add(&connection->event, NULL) == 0;
+    connection->interest = listens ? EV_READ : 0;
+    return listens;
+}
+
+void sttp__connection_announce(struct sttp__connection *connection,
+                               const struct sttp__address *proxy)
+{
+    sttp_server *server = connection->worker->server;
+    char text[STTP__ADDRESS_TEXT];
+    if (proxy != NULL)
+        sttp__address_format(proxy, text);
+    connection->id = atomic_fetch_add(&server->next_id, 1) + 1;
     sttp__notify(server,
                  &(sttp_notice){.kind = STTP_NOTICE_OPENED,
                                 .connection = connection->id,
-                                .listener = acceptor->listener->address},
-                 peer);
-    return STTP_OK;
+                                .listener = connection->listener->address,
+                                .proxy = proxy != NULL ? text : NULL},
+                 &connection->peer);
 }
 
 void sttp__connection_fail(struct sttp__connection *connection, sttp_close_reason reason,
@@ -66,12 +92,14 @@ void sttp__connection_close(struct sttp__connection *connection, sttp_close_reas
         sttp__address_count_remove(server->addresses, &connection->peer);
     atomic_fetch_sub(&server->connections, 1);
     sttp__notify(server,
-                 &(sttp_notice){.kind = STTP_NOTICE_CLOSED,
+                 &(sttp_notice){.kind = connection->state == STTP__GREETING ? STTP_NOTICE_REFUSED
+                                                                            : STTP_NOTICE_CLOSED,
                                 .connection = connection->id,
                                 .listener = connection->listener->address,
                                 .reason = reason,
                                 .system_errno = connection->failure,
-                                .requests = connection->requests},
+                                .requests = connection->requests,
+                                .detail = sttp__proxy_status_text(connection->refused_header)},
                  &connection->peer);
     sttp__worker_remove(connection);
     sttp__release(&server->allocator, connection);
@@ -104,6 +132,10 @@ void sttp__connection_expire(struct sttp__connection *connection)
             sttp__connection_close(connection, STTP_CLOSE_IDLE_TIMEOUT);
         break;
     case STTP__TIMEOUT_REQUEST:
+        if (connection->state == STTP__GREETING) {
+            sttp__connection_close(connection, STTP_CLOSE_REQUEST_TIMEOUT);
+            break;
+        }
         sttp__expire_request(connection);
         sttp__connection_run(connection);
         break;
@@ -115,8 +147,19 @@ void sttp__connection_expire(struct sttp__connection *connection)
     }
 }
 
+/* The server stops: whether the header has come in whole. */
+static bool has_greeted(struct sttp__connection *connection)
+{
+    enum sttp__greeted greeted = sttp__greet(connection);
+    if (greeted == STTP__GREETING_WAITS)
+        sttp__connection_close(connection, STTP_CLOSE_STOP);
+    return greeted == STTP__GREETED;
+}
+
 void sttp__connection_stop(struct sttp__connection *connection)
 {
+    if (connection->state == STTP__GREETING && !has_greeted(connection))
+        return;
     if (connection->state != STTP__OPEN)
         return;
     connection->stopping = true;

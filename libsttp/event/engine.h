@@ -82,11 +82,12 @@ enum sttp__timeout {
 };
 
 enum sttp__state {
-    STTP__OPEN,     /* requests are read and answered */
-    STTP__DRAINING, /* no request is read any more; what came before is answered and sent */
-    STTP__LINGERING /* all is sent, our side is shut; what still comes is dropped until the peer
-                       closes, since closing with unread bytes would reset the connection and take
-                       the last answer from the peer */
+    STTP__OPEN,      /* requests are read and answered */
+    STTP__DRAINING,  /* no request is read any more; what came before is answered and sent */
+    STTP__LINGERING, /* all is sent, our side is shut; what still comes is dropped until the peer
+                        closes, since closing with unread bytes would reset the connection and take
+                        the last answer from the peer */
+    STTP__GREETING   /* the header of the PROXY protocol is not whole yet: see greeting.c */
 };
 
 struct sttp__connection {
@@ -130,12 +131,14 @@ struct sttp__connection {
     bool barrier;             /* later requests wait until all that are under way are answered */
     bool end_of_file;
     bool socket_full;
-    bool failed;   /* to be closed at once */
-    bool stopping; /* the server stops: nothing is read but last_bytes */
-    bool counted;  /* by address */
-    bool consumed; /* requests were taken since the timeout was set */
-    bool sent;     /* bytes were sent since the timeout was set */
-    bool took;     /* the peer took enough of them since then */
+    bool failed;            /* to be closed at once */
+    bool stopping;          /* the server stops: nothing is read but last_bytes */
+    bool counted;           /* by address */
+    bool consumed;          /* requests were taken since the timeout was set */
+    bool sent;              /* bytes were sent since the timeout was set */
+    bool took;              /* the peer took enough of them since then */
+    uint8_t hops;           /* proxies on the way */
+    uint8_t refused_header; /* an enum sttp__proxy_status */
 };
 
 TAILQ_HEAD(sttp__connections, sttp__connection);
@@ -144,12 +147,19 @@ TAILQ_HEAD(sttp__connections, sttp__connection);
 sttp_status sttp__connection_open(struct sttp__acceptor *acceptor, int fd,
                                   const struct sttp__address *peer, bool counted);
 
+/* It is the program's from now on: `proxy` is who has told of its peer, or NULL. */
+void sttp__connection_announce(struct sttp__connection *connection,
+                               const struct sttp__address *proxy);
+
 /* Its socket is ready: it runs with the others that are. */
 void sttp__connection_on_event(evutil_socket_t fd, short what, void *argument);
 
 /* Does what there is to do but read: parses, sends; may close the connection. Not while others are
  * ready. */
 void sttp__connection_run(struct sttp__connection *connection);
+
+/* Begins to call that when its socket is ready to be read; false where memory is out. */
+bool sttp__connection_listen(struct sttp__connection *connection, event_callback_fn on_event);
 
 /* Runs the connections that are ready; they may be closed. Each callback of the engine but that of
  * a connection's event calls it first; when the loop waits, none is ready. */
@@ -189,6 +199,20 @@ bool sttp__connection_has_taken(struct sttp__connection *connection);
 /* Whether closing it now takes an answer from the peer. */
 bool sttp__connection_is_unfinished(const struct sttp__connection *connection);
 
+/* ---- before the first request: greeting.c ---- */
+
+enum sttp__greeted {
+    STTP__GREETED, /* it is open, and has to run */
+    STTP__GREETING_WAITS,
+    STTP__GREETING_REFUSED /* it is gone */
+};
+
+/* Takes what has come of the header. Not while others are ready. */
+enum sttp__greeted sttp__greet(struct sttp__connection *connection);
+
+/* The same where its socket is ready, and runs it then. */
+void sttp__connection_on_greeting(evutil_socket_t fd, short what, void *argument);
+
 /* ---- the memory of unsent answers: unsent.c ---- */
 
 /* Counts what the connection's answers take now. */
@@ -219,9 +243,12 @@ struct sttp__listener {
     char *lock_path;  /* of the file that is locked while this server has the path */
     int lock;         /* its descriptor; -1 where there is none */
     struct stat file; /* of a Unix socket: which file it is */
+    bool proxy_protocol;
+    sttp_network *trusted;
+    size_t trusted_count;
 };
 
-sttp_status sttp__listener_create(sttp_server *server, const char *address,
+sttp_status sttp__listener_create(sttp_server *server, const sttp_listener_options *options,
                                   struct sttp__listener **listener);
 void sttp__listener_destroy(sttp_server *server, struct sttp__listener *listener);
 
@@ -231,6 +258,11 @@ struct sttp__acceptor {
     struct sttp__listener *listener;
     int fd; /* -1 where it is closed */
 };
+
+/* Counts one more connection of the address, where there is a limit: *counted says whether it was.
+ * STTP_OK, or as sttp__address_count_add. */
+sttp_status sttp__count_address(const sttp_server *server, const struct sttp__address *address,
+                                bool *counted);
 
 /* A connection that was accepted and waits for a place among the others. */
 struct sttp__guest {

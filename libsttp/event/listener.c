@@ -25,6 +25,11 @@
 #define UNIX_PREFIX "unix:"
 #define LOCK_SUFFIX ".lock"
 
+static bool is_unix(const char *address)
+{
+    return strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0;
+}
+
 /* What bind, listen and their like have failed with. */
 static sttp_status status_of(int error)
 {
@@ -202,7 +207,7 @@ static sttp_status open_listener(sttp_server *server, struct sttp__listener *lis
                                  const char *text)
 {
     size_t prefix = sizeof UNIX_PREFIX - 1;
-    if (strncmp(text, UNIX_PREFIX, prefix) == 0) {
+    if (is_unix(text)) {
         memcpy(listener->address, text, strlen(text) + 1);
         sprintf(listener->lock_path, "%s" LOCK_SUFFIX, text + prefix);
         return open_unix(server, listener, text + prefix);
@@ -219,16 +224,44 @@ static sttp_status open_listener(sttp_server *server, struct sttp__listener *lis
     return status;
 }
 
-sttp_status sttp__listener_create(sttp_server *server, const char *address,
+static sttp_status copy_trusted(sttp_server *server, struct sttp__listener *listener,
+                                const sttp_listener_options *options)
+{
+    listener->proxy_protocol = options->proxy_protocol;
+    if (options->trusted_count == 0)
+        return STTP_OK;
+    if (options->trusted_count > SIZE_MAX / sizeof *options->trusted)
+        return STTP_ERR_MEMORY;
+    size_t size = options->trusted_count * sizeof *options->trusted;
+    listener->trusted = sttp__allocate(&server->allocator, size);
+    if (listener->trusted == NULL)
+        return STTP_ERR_MEMORY;
+    memcpy(listener->trusted, options->trusted, size);
+    listener->trusted_count = options->trusted_count;
+    return STTP_OK;
+}
+
+/* Nobody trusted is a mistake, and so is trust in those who are not asked. */
+static bool is_consistent(const sttp_listener_options *options)
+{
+    return is_unix(options->address) || options->proxy_protocol == (options->trusted_count > 0);
+}
+
+sttp_status sttp__listener_create(sttp_server *server, const sttp_listener_options *options,
                                   struct sttp__listener **listener)
 {
-    size_t text_size = strlen(address) + 1;
+    *listener = NULL;
+    if (!is_consistent(options))
+        return STTP_ERR_ARGUMENT;
+    size_t text_size = strlen(options->address) + 1;
     if (text_size < STTP__ADDRESS_TEXT)
         text_size = STTP__ADDRESS_TEXT;
     *listener = allocate_listener(server, text_size);
     if (*listener == NULL)
         return STTP_ERR_MEMORY;
-    sttp_status status = open_listener(server, *listener, address);
+    sttp_status status = copy_trusted(server, *listener, options);
+    if (status == STTP_OK)
+        status = open_listener(server, *listener, options->address);
     if (status != STTP_OK) {
         int error = errno;
         sttp__listener_destroy(server, *listener);
@@ -244,6 +277,7 @@ void sttp__listener_destroy(sttp_server *server, struct sttp__listener *listener
         if (listener->sockets[i] >= 0)
             close(listener->sockets[i]);
     remove_files(listener);
+    sttp__release(&server->allocator, listener->trusted);
     sttp__release(&server->allocator, listener->sockets);
     sttp__release(&server->allocator, listener->lock_path);
     sttp__release(&server->allocator, listener->address);

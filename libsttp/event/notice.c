@@ -27,6 +27,10 @@ const char *sttp_close_reason_text(sttp_close_reason reason)
         return "too many unsent bytes";
     case STTP_CLOSE_MEMORY:
         return "out of memory";
+    case STTP_CLOSE_UNTRUSTED:
+        return "not a trusted proxy";
+    case STTP_CLOSE_PROXY_HEADER:
+        return "PROXY header refused";
     case STTP_CLOSE_STOP:
         return "server stops";
     }

@@ -355,3 +355,13 @@ void *sttp_reply_worker(const sttp_reply *reply)
 {
     return reply->worker->program;
 }
+
+void sttp_reply_peer(const sttp_reply *reply, sttp_peer *peer)
+{
+    const struct sttp__connection *connection = reply->connection;
+    *peer = (sttp_peer){.address = {.ss_family = AF_UNSPEC}};
+    if (connection == NULL)
+        return;
+    sttp__address_to(&connection->peer, &peer->address);
+    peer->hops = connection->hops;
+}

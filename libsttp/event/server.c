@@ -160,10 +160,18 @@ sttp_status sttp_server_create(const sttp_server_options *options, sttp_server *
 
 sttp_status sttp_server_listen(sttp_server *server, const char *address)
 {
+    sttp_listener_options options = {.size = sizeof options, .address = address};
+    return sttp_server_listen_with(server, &options);
+}
+
+sttp_status sttp_server_listen_with(sttp_server *server, const sttp_listener_options *options)
+{
+    if (options->size != sizeof *options)
+        return STTP_ERR_ARGUMENT;
     if (server->started)
         return STTP_ERR_STATE;
     struct sttp__listener *listener;
-    sttp_status status = sttp__listener_create(server, address, &listener);
+    sttp_status status = sttp__listener_create(server, options, &listener);
     if (status != STTP_OK)
         return status;
     struct sttp__listener **end = &server->listeners;

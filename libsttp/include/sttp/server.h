@@ -26,7 +26,10 @@
 #ifndef STTP_SERVER_H
 #define STTP_SERVER_H
 
+#include <sys/socket.h>
+
 #include <sttp/message.h>
+#include <sttp/network.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -70,11 +73,25 @@ STTP_API uint64_t sttp_reply_connection(const sttp_reply *reply);
  * Only on that worker's thread and before sttp_reply_send. */
 STTP_API void *sttp_reply_worker(const sttp_reply *reply);
 
+/* Who has sent a request. */
+typedef struct sttp_peer {
+    /* Of the connection, or where its listener speaks the PROXY protocol and the header tells one,
+     * of that header; AF_UNIX without a path, AF_UNSPEC where the connection is closed by now. */
+    struct sockaddr_storage address;
+    unsigned
+        hops; /* proxies on the way, as a header's field STTP_PROXY_HEADER_HOPS tells; else 0 */
+} sttp_peer;
+
+/* Tells who has sent the request: on the worker's thread alone, as in the handler, and before
+ * sttp_reply_send. */
+STTP_API void sttp_reply_peer(const sttp_reply *reply, sttp_peer *peer);
+
 /* What the engine tells about itself. */
 typedef enum sttp_notice_kind {
-    STTP_NOTICE_OPENED,        /* a connection was accepted: connection, peer, listener */
-    STTP_NOTICE_CLOSED,        /* connection, peer, reason, requests */
-    STTP_NOTICE_REFUSED,       /* a connection was closed at once: peer, listener, reason */
+    STTP_NOTICE_OPENED,  /* a connection was accepted: connection, peer, listener, proxy */
+    STTP_NOTICE_CLOSED,  /* connection, peer, reason, requests */
+    STTP_NOTICE_REFUSED, /* a connection was closed at once, or where its listener speaks the PROXY
+                            protocol, before its header was whole: peer, listener, reason, detail */
     STTP_NOTICE_ACCEPT_PAUSED, /* listener, reason, system_errno: no connections are accepted for a
                                   moment */
     STTP_NOTICE_STOPPED        /* a worker has closed its last connection */
@@ -95,7 +112,9 @@ typedef enum sttp_close_reason {
                              free, and no connection is idle */
     STTP_CLOSE_UNSENT,    /* see max_unsent_total */
     STTP_CLOSE_MEMORY,    /* out of memory */
-    STTP_CLOSE_STOP       /* the server stops */
+    STTP_CLOSE_UNTRUSTED, /* no trusted proxy, and the listener speaks the PROXY protocol */
+    STTP_CLOSE_PROXY_HEADER, /* the header of the PROXY protocol is missing or refused: detail */
+    STTP_CLOSE_STOP          /* the server stops */
 } sttp_close_reason;
 
 /* "idle timeout", "request timeout", ... Static memory. */
@@ -108,7 +127,9 @@ typedef struct sttp_notice {
     const char *listener; /* the address that it came in on, as sttp_server_address gives it */
     sttp_close_reason reason;
     int system_errno;
-    uint64_t requests; /* requests that the connection has made */
+    uint64_t requests;  /* requests that the connection has made */
+    const char *proxy;  /* the proxy whose header tells of the peer; NULL where there is none */
+    const char *detail; /* what is wrong with a header: "its checksum is wrong"; else NULL */
 } sttp_notice;
 
 /* Zero stands for the default in every field but `size` and `handler`. Timeouts are in
@@ -166,6 +187,10 @@ typedef struct sttp_server_options {
      * and no event will be called any more: frees it, and its events, whatever they wait for.
      * Replies that it still has may be sent in here: nothing happens. */
     void (*worker_end)(void *context, void *worker);
+
+    /* A forward proxy's: the target of a request may be a URL, sttp_request.origin has what stands
+     * before its path. */
+    bool proxy;
 } sttp_server_options;
 
 /* Makes a server that does not listen yet. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno
@@ -178,6 +203,26 @@ STTP_API sttp_status sttp_server_create(const sttp_server_options *options, sttp
  * sttp_server_destroy). Addresses are numeric. Port 0 takes a free one. STTP_OK, STTP_ERR_ADDRESS,
  * STTP_ERR_ADDRESS_IN_USE, STTP_ERR_MEMORY, STTP_ERR_STATE, or STTP_ERR_SYSTEM with errno set. */
 STTP_API sttp_status sttp_server_listen(sttp_server *server, const char *address);
+
+typedef struct sttp_listener_options {
+    size_t size;         /* sizeof(sttp_listener_options) */
+    const char *address; /* as of sttp_server_listen */
+    /* Each connection begins with a header of the PROXY protocol, version 1 or 2, of 4,096 bytes at
+     * most, and whole within request_timeout; the first request stands behind it. The client's
+     * address in it is what notices, limits and sttp_reply_peer know; where it tells none (UNKNOWN,
+     * LOCAL), that of the connection. Anybody can write one: so each peer that is not in `trusted`
+     * is closed before a byte is read, but that of a Unix socket, who is always trusted. A header
+     * that is malformed, or that tells of a client on this host (loopback, a Unix socket) and comes
+     * from another, closes the connection. Without this option such a header is no request. */
+    bool proxy_protocol;
+    const sttp_network *trusted; /* copied */
+    size_t trusted_count;
+} sttp_listener_options;
+
+/* The same with options. STTP_ERR_ARGUMENT, too, where proxy_protocol and trusted do not come
+ * together, but on a Unix socket. */
+STTP_API sttp_status sttp_server_listen_with(sttp_server *server,
+                                             const sttp_listener_options *options);
 
 /* The address of listener `index` (from 0, in the order of the calls) with its real port; NULL
  * where there is none. Lives as long as the server. */
