@@ -12,7 +12,7 @@ enum { UP = 1, SPOTLESS = 2, EPOCH_SHIFT = 2, FIRST_PERCENT = 10 };
 
 struct health_record {
     atomic_uint_least32_t word;
-    _Atomic uint64_t trial_at; /* UINT64_MAX: never */
+    _Atomic uint64_t trial_at; /* of one that is not up; UINT64_MAX: never */
     _Atomic uint64_t whole_at; /* the end of slow start */
     health_options options;
 
@@ -117,10 +117,10 @@ unsigned health_weight(const health_record *health, uint64_t now)
     uint64_t left = whole_at > now ? whole_at - now : 0;
     uint64_t all = health->options.slow_start;
 
+    if (left > all) /* the caller's clock is behind */
+        left = all;
     if (left == 0)
         return 100;
-    if (left >= all)
-        return FIRST_PERCENT;
     return (unsigned)(100 - (100 - FIRST_PERCENT) * left / all);
 }
 
@@ -185,7 +185,6 @@ static health_change eject(health_record *health, health_result cause, unsigned 
 
 static health_change take_back(health_record *health, uint64_t now)
 {
-    atomic_store_explicit(&health->trial_at, UINT64_MAX, memory_order_relaxed);
     atomic_store_explicit(&health->whole_at, now + health->options.slow_start,
                           memory_order_relaxed);
     enter(health, HEALTH_UP, now);

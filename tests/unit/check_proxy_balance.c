@@ -401,6 +401,11 @@ START_TEST(points_have_a_limit)
         counts[pick_path(i)]++;
     ck_assert_double_eq_tol((double)counts[0] / PATHS, 2 / 3.0, 0.02);
     ck_assert_double_eq_tol((double)counts[1] / PATHS, 1 / 3.0, 0.02);
+    candidates[0].usable = candidates[1].usable = false; /* each has a point at least */
+    ck_assert_uint_eq(pick(), 3);
+    candidates[2].weight = 1;
+    candidates[3].usable = false;
+    ck_assert_uint_eq(pick(), 2);
 }
 END_TEST
 

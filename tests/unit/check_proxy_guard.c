@@ -88,8 +88,10 @@ START_TEST(nothing_is_allowed)
     expect("93.184.216.34", PORT, GUARD_NO_RULE);
     expect("2606:2800:220:1::1", PORT, GUARD_NO_RULE);
     ck_assert(!admits_client("127.0.0.1"));
+    begin("*:* 0.0.0.0/0:*", "");
     for (guard_verdict verdict = GUARD_NO_HOST; verdict <= GUARD_NO_RULE; verdict++)
         ck_assert(!admits(verdict, "93.184.216.34", PORT));
+    ck_assert(admits(GUARD_BY_ADDRESS, "93.184.216.34", PORT));
 }
 END_TEST
 
@@ -141,6 +143,8 @@ START_TEST(hosts_that_are_none)
     expect(repeat(labels, "a.", 126), PORT, GUARD_BY_NAME);
     strcat(labels, "b"); /* 253 */
     expect(labels, PORT, GUARD_BY_NAME);
+    strcat(labels, "b"); /* 254 */
+    expect(labels, PORT, GUARD_NO_HOST);
     expect(repeat(labels, "a.", 127), PORT, GUARD_BY_NAME); /* 253 and the dot */
     expect(strcat(labels, "a"), PORT, GUARD_NO_HOST);       /* 255 */
     expect("a1", PORT, GUARD_BY_NAME);
