@@ -26,7 +26,8 @@ import systems
 CONNECTIONS = 10000
 SPARE = 600
 POOL = 4  # connections to the upstream
-ONE_THREAD = {"threads": 1, "max_connections": CONNECTIONS + SPARE, "idle_timeout": "1h"}
+ONE_THREAD = {"threads": 1, "max_upstream_connections": POOL, "idle_timeout": "1h",
+              "max_connections": CONNECTIONS + SPARE}
 
 # The least ratio of the proxy's rate to HAProxy's.
 CASES = [
@@ -63,8 +64,7 @@ def haproxy(target):
 
 @contextlib.contextmanager
 def sttp_proxy(target):
-    settings = ONE_THREAD | proxy_support.reverse(
-        proxy_support.upstream(("127.0.0.1", target), max_connections=POOL))
+    settings = ONE_THREAD | proxy_support.reverse(("127.0.0.1", target))
     with proxy_support.Proxy(settings) as proxy:
         yield systems.System("sttp-proxy", proxy.port, proxy.process.pid, systems.show, "\n")
 

@@ -141,12 +141,15 @@ static void answer(struct connection *connection, const char *line, const char *
     connection->out_size = (size_t)(at - connection->out);
 }
 
-/* Between one and all but one byte of the last answer are left. */
+/* Between one and all but one byte of the last answer are left; not a line of two, which is an
+ * answer of servers that leave empty contents out. */
 static void truncate_answer(struct connection *connection, size_t before)
 {
     size_t size = connection->out_size - before;
 
     connection->out_size = before + 1 + next_random() % (size - 1);
+    if (connection->out[connection->out_size - 1] == '\n')
+        connection->out_size--;
 }
 
 static void add_garbage(struct connection *connection)
@@ -190,7 +193,6 @@ static void serve(struct connection *connection, const char *line)
 {
     size_t before = connection->out_size;
 
-    requests++;
     if (happens(FAULT_RESET)) {
         reset(connection);
         return;
@@ -258,6 +260,7 @@ static bool is_held(struct connection *connection, size_t start)
     if (!happens(FAULT_LATE))
         return false;
     connection->held_until = now_ms() + delay_ms;
+    requests++;
     return true;
 }
 
@@ -276,6 +279,7 @@ static void take_requests(struct connection *connection)
     while (!connection->ending && !connection->silent && !is_held(connection, start) &&
            connection->out_size + LARGEST <= OUT_SIZE &&
            (line = next_line(connection, &start)) != NULL) {
+        requests += *line && connection->held_until == 0;
         connection->held_until = 0;
         if (*line)
             serve(connection, line);

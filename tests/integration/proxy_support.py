@@ -72,15 +72,14 @@ class Proxy(Server):
 
 
 @contextlib.contextmanager
-def chain(count, settings, **parent):
-    """Forward proxies, each with the next one as its parent; the last one has the settings. They
-    come in the order in which a request passes them. `parent` is said with each parent."""
+def chain(count, settings, *allow):
+    """Forward proxies, each with the next one as its parent; the last one has the settings, all
+    others these rules. They come in the order in which a request passes them."""
     with contextlib.ExitStack() as stack:
         proxies = [stack.enter_context(Proxy(settings))]
         for _ in range(count - 1):
-            url = url_of(proxies[0].address)
-            named = {"address": url, **parent} if parent else url
-            proxies.insert(0, stack.enter_context(Proxy(forward("*:*", parent=named))))
+            outer = forward(*(allow or ["127.0.0.0/8:*"]), parent=url_of(proxies[0].address))
+            proxies.insert(0, stack.enter_context(Proxy(outer)))
         yield proxies
 
 
