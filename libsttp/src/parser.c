@@ -274,7 +274,8 @@ static inline size_t read_plain_request(sttp_slice data, sttp_request *request)
         return 0;
     size = sttp__plain_path_size((sttp_slice){data.data + start, data.size - start});
     end = size > 0 ? line_end_size(data, start + size) : 0;
-    *request = (sttp_request){.action = request->action, .path = {data.data + start, size}};
+    request->path = (sttp_slice){data.data + start, size};
+    memset(&request->query, 0, sizeof *request - offsetof(sttp_request, query)); /* fewer stores */
     if (end == 0 || (!sttp__has_plain_names(request->path) &&
                      sttp__check_path_names(request->action, request->path, NULL) != STTP_OK))
         return 0;
