@@ -8,7 +8,7 @@ set -euo pipefail
 
 build=(gcc libc6-dev cmake ninja-build pkg-config libxxhash-dev libevent-dev libyaml-dev)
 tests=(git g++ check libsubunit-dev clang libclang-rt-14-dev clang-format clang-tidy python3 scdoc
-  netcat-openbsd netcat-traditional telnet liburiparser-dev strace valgrind dnsmasq-base iproute2)
+  netcat-openbsd netcat-traditional telnet liburiparser-dev libuv1-dev strace valgrind dnsmasq-base iproute2)
 bench=(python3 memcached redis-server redis-tools nginx-light haproxy hyperfine netcat-openbsd strace valgrind)
 
 case "${1:-}" in

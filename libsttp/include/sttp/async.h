@@ -54,15 +54,17 @@ typedef struct sttp_watch {
     void (*_ready)(struct sttp_watch *watch, unsigned ready); /* the client's own */
 } sttp_watch;
 
-/* What a loop can do. Neither function calls back into the client. */
+/* What a loop can do. None of the functions calls back into the client. */
 typedef struct sttp_loop {
     /* watch->interest has changed: level-triggered, as poll does. 0 comes once before the
      * descriptor is closed, and the watch must not be used afterwards: the adapter frees `handle`.
      * Returns 0, or -1 where the loop has no memory for it (never asked with interest 0). */
     int (*watch)(void *context, sttp_watch *watch);
     /* Calls sttp_async_expire once, `delay` microseconds from now, in place of what was asked
-     * before. 0: as soon as what is ready now has been told; UINT64_MAX: never. It cannot fail. */
+     * before. UINT64_MAX: not at all. It cannot fail. */
     void (*timer)(void *context, uint64_t delay);
+    /* Calls sttp_async_flush once, as soon as what is ready now has been told. It cannot fail. */
+    void (*soon)(void *context);
     void *context;
 } sttp_loop;
 
@@ -92,8 +94,9 @@ STTP_API sttp_status sttp_async_create(const sttp_async_options *options, sttp_a
  * told to forget everything and is not called any more. NULL is allowed. */
 STTP_API void sttp_async_destroy(sttp_async *async);
 
-/* Sends what has been asked since, now. That happens by itself as soon as the loop has told of all
- * that is ready, so that requests of one turn leave together. */
+/* Connects and sends what has been asked for since. That happens by itself as soon as the loop has
+ * told of all that is ready, so that requests of one turn leave together. From within a callback it
+ * only sends what has a connection. */
 STTP_API void sttp_async_flush(sttp_async *async);
 
 /* ---- Pools. */
