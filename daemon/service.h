@@ -20,6 +20,7 @@
 
 #include <sttp/server.h>
 
+#include "daemon/listen.h"
 #include "daemon/log.h"
 #include "daemon/settings.h"
 
@@ -58,6 +59,11 @@ uint64_t service_fit_connections(log_sink *log, uint64_t wanted, uint64_t beside
 void service_block_signals(const struct service *service);
 
 bool service_create_server(struct service *service, const sttp_server_options *options);
+
+/* Listens where the settings say. Every address is tried, so that all that fail are told at once.
+ * `flag` is the one that gives another address. */
+bool service_listen(struct service *service, const struct listen_options *options,
+                    const char *flag);
 
 /* Starts the engine and the thread that waits for signals; logs where the server listens, and then
  * "ready". The first signal stops the engine within stop_timeout, the next one at once. */

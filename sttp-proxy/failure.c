@@ -1,0 +1,121 @@
+#include "sttp-proxy/failure.h"
+
+static enum proxy_count timeout_of(sttp_phase phase)
+{
+    switch (phase) {
+    case STTP_PHASE_RESOLVE:
+    case STTP_PHASE_CONNECT:
+    case STTP_PHASE_HANDSHAKE:
+        return COUNT_CONNECT_TIMEOUT;
+    case STTP_PHASE_RECEIVE:
+        return COUNT_RESPONSE_TIMEOUT;
+    case STTP_PHASE_QUEUE:
+    case STTP_PHASE_NONE:
+    case STTP_PHASE_SEND:
+        break;
+    }
+    return COUNT_QUEUE_TIMEOUT;
+}
+
+static enum proxy_count count_of(sttp_status status, sttp_phase phase)
+{
+    switch (status) {
+    case STTP_ERR_TIMEOUT:
+        return timeout_of(phase);
+    case STTP_ERR_PIPELINE_FULL:
+        return COUNT_QUEUE_FULL;
+    case STTP_ERR_MEMORY:
+        return COUNT_MEMORY;
+    case STTP_ERR_BAD_ANSWER:
+    case STTP_ERR_WRONG_ANSWER:
+    case STTP_ERR_UNASKED_ANSWER:
+    case STTP_ERR_CONTENTS_LINE_TOO_LONG:
+        return COUNT_INVALID;
+    default:
+        return phase == STTP_PHASE_RECEIVE ? COUNT_LOST : COUNT_UNREACHABLE;
+    }
+}
+
+/* What does not fit into a queue here says nothing about the server behind it. */
+static bool tells(enum proxy_count count)
+{
+    return count == COUNT_CONNECT_TIMEOUT || count == COUNT_RESPONSE_TIMEOUT ||
+           count == COUNT_UNREACHABLE || count == COUNT_LOST || count == COUNT_INVALID;
+}
+
+static health_result result_of(enum proxy_count count, int system_errno)
+{
+    if (count == COUNT_CONNECT_TIMEOUT || count == COUNT_RESPONSE_TIMEOUT)
+        return HEALTH_TIMEOUT;
+    if (count == COUNT_INVALID)
+        return HEALTH_INVALID;
+    if (count == COUNT_UNREACHABLE)
+        return HEALTH_REFUSED;
+    return system_errno != 0 ? HEALTH_RESET : HEALTH_CLOSED;
+}
+
+static const char *message_of(enum proxy_count count)
+{
+    switch (count) {
+    case COUNT_QUEUE_FULL:
+        return "too many requests wait for it (max_queued); try again later";
+    case COUNT_QUEUE_TIMEOUT:
+        return "no connection to it was free in time (queue_timeout); try again later";
+    case COUNT_CONNECT_TIMEOUT:
+        return "it did not accept a connection in time (connect_timeout)";
+    case COUNT_RESPONSE_TIMEOUT:
+        return "it did not answer in time (response_timeout)";
+    case COUNT_UNREACHABLE:
+        return "it cannot be connected to";
+    case COUNT_LOST:
+        return "it closed the connection without an answer";
+    case COUNT_INVALID:
+        return "invalid answer from upstream";
+    case COUNT_MEMORY:
+        return "out of memory; try again later";
+    case COUNT_RETRIES:
+    case COUNT_DENIED:
+    case COUNT_LOOPS:
+    case COUNT_NO_UPSTREAM:
+    case COUNT_NO_BUDGET:
+    case PROXY_COUNTS:
+        break;
+    }
+    return "it failed";
+}
+
+struct failure failure_of(const sttp_error *error)
+{
+    enum proxy_count count = count_of(error->cause, error->phase);
+    bool unknown = error->status == STTP_ERR_OUTCOME_UNKNOWN;
+
+    return (struct failure){
+        .count = count,
+        .message = unknown ? "outcome unknown" : message_of(count),
+        .of_hop = !unknown && count != COUNT_INVALID && count != COUNT_MEMORY,
+        .was_sent = error->phase == STTP_PHASE_RECEIVE,
+        .tells = tells(count),
+        .result = result_of(count, error->system_errno),
+    };
+}
+
+const char *failure_name(enum proxy_count count)
+{
+    static const char *const names[PROXY_COUNTS] = {
+        [COUNT_RETRIES] = "retries",
+        [COUNT_DENIED] = "destinations not allowed",
+        [COUNT_LOOPS] = "proxy loops",
+        [COUNT_NO_UPSTREAM] = "no upstream available",
+        [COUNT_QUEUE_FULL] = "queue full (max_queued)",
+        [COUNT_QUEUE_TIMEOUT] = "queue timeouts",
+        [COUNT_CONNECT_TIMEOUT] = "connect timeouts",
+        [COUNT_RESPONSE_TIMEOUT] = "response timeouts",
+        [COUNT_NO_BUDGET] = "retries over budget",
+        [COUNT_UNREACHABLE] = "unreachable",
+        [COUNT_LOST] = "connections lost",
+        [COUNT_INVALID] = "invalid answers",
+        [COUNT_MEMORY] = "out of memory",
+    };
+
+    return names[count];
+}
