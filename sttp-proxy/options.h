@@ -2,6 +2,7 @@
 #ifndef STTP_PROXY_OPTIONS_H
 #define STTP_PROXY_OPTIONS_H
 
+#include "daemon/caching.h"
 #include "daemon/listen.h"
 #include "daemon/settings.h"
 
@@ -73,10 +74,7 @@ struct proxy_options {
     uint64_t send_timeout;
     uint64_t stop_timeout;
 
-    bool cache_enabled;
-    uint64_t cache_max_files;
-    uint64_t cache_max_size;
-    uint64_t cache_expiration;
+    struct caching_settings cache;
 
     settings_records faults; /* of struct fault_options */
     settings_place faults_place;
