@@ -2,7 +2,7 @@
 
 The blocks marked `console` are run in one shell, with the installed programs on the path. Port
 8080, which may be taken on this machine, is replaced by a free one, also where sttp-cli takes it by
-default."""
+default, and so is that of the proxy."""
 
 import os
 import re
@@ -33,15 +33,15 @@ def commands():
     return found
 
 
-def adapt(command, port, prefix):
-    """The command as it is run here: the port, the prefix and the build directory of this run."""
+def adapt(command, port, proxy_port, prefix):
+    """The command as it is run here: the ports, the prefix and the build directory of this run."""
     if "8080" not in command:
         command = command.replace("sttp-cli ", f"sttp-cli -p {port} ")
     command = command.replace("cmake --install build --prefix /usr/local",
                               f"cmake --install {installed.BUILD} --prefix {prefix} >/dev/null")
     if command.startswith("cc "):
         command = " ".join([installed.COMPILER, *installed.SANITIZE, command[3:]])
-    return command.replace("8080", str(port))
+    return command.replace("8080", str(port)).replace("3128", str(proxy_port))
 
 
 class Shell:
@@ -70,14 +70,18 @@ class Shell:
         self._process.stdout.close()
 
 
-def start_server(shell, command, port):
-    shell.run(f"{command[:-1]} 2>sttpd.log &")
-    with_retry = f"sttp-cli -p {port} -q --retry 8 list /"
-    assert shell.run(f"{with_retry} >/dev/null; echo $?") == "0\n", shell.run("cat sttpd.log")
+def start(shell, command, ports):
+    """Starts a server and waits until it answers, if only that it has nothing to list."""
+    program = command.split()[0]
+    shell.run(f"{command[:-1]} 2>{program}.log &")
+    with_retry = f"sttp-cli -p {ports[program]} -q --retry 8 list /"
+    status = shell.run(f"{with_retry} >/dev/null; echo $?")
+    assert status == {"sttpd": "0\n", "sttp-proxy": "30\n"}[program], shell.run(f"cat {program}.log")
 
 
 def test_console_blocks():
     port = harness.free_port()
+    proxy_port = harness.free_port()
     with harness.temporary_directory() as directory:
         prefix = installed.Prefix(directory / "prefix")
         [program] = blocks("c")
@@ -86,14 +90,14 @@ def test_console_blocks():
         try:
             seen = 0
             for command, expected in commands():
-                command = adapt(command, port, directory / "other-prefix")
+                command = adapt(command, port, proxy_port, directory / "other-prefix")
                 if command.endswith("&"):
-                    start_server(shell, command, port)
+                    start(shell, command, {"sttpd": port, "sttp-proxy": proxy_port})
                     continue
                 output = shell.run(command)
                 assert output == expected, f"$ {command}\n{output}\nREADME says:\n{expected}"
                 seen += 1
-            assert seen >= 12, seen
+            assert seen >= 16, seen
         finally:
             shell.close()
 
