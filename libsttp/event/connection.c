@@ -207,6 +207,7 @@ static void start_lingering(struct sttp__connection *connection)
     }
     connection->state = STTP__LINGERING;
     connection->linger_since = connection->worker->now;
+    sttp__drop_input(connection); /* a program that closes leaves requests behind */
 }
 
 /* Reads and drops; closes when the peer does or when it has been given enough time. Not inlined: no
@@ -290,7 +291,7 @@ static bool is_over(struct sttp__connection *connection)
     bool answered = connection->state == STTP__DRAINING && connection->in_flight == 0 &&
                     connection->output.size == 0;
     if (answered && !connection->failed) {
-        if (connection->end_of_file)
+        if (connection->end_of_file || connection->resets)
             sttp__connection_fail(connection, connection->reason, 0);
         else
             start_lingering(connection);
@@ -298,10 +299,17 @@ static bool is_over(struct sttp__connection *connection)
     return connection->failed;
 }
 
+/* Whether a part of an answer was given, and what is behind it is missing. */
+static bool is_within_answer(const struct sttp__connection *connection)
+{
+    return connection->output.size > 0 ||
+           (connection->first != NULL && connection->first->turn == STTP__TURN_PART);
+}
+
 /* After a part of an answer an end of file could pass for the end of that answer. */
 __attribute__((noinline)) static void close_failed(struct sttp__connection *connection)
 {
-    if (connection->output.size > 0)
+    if (connection->resets || is_within_answer(connection))
         sttp__connection_reset(connection, connection->reason);
     else
         sttp__connection_close(connection, connection->reason);

@@ -37,6 +37,15 @@ struct sttp__worker;
 
 /* ---- replies: reply.c ---- */
 
+/* What is to be done with a reply when it is the first of its connection. */
+enum sttp__turn {
+    STTP__TURN_NONE,   /* it is not answered */
+    STTP__TURN_PART,   /* a part of its answer was given: as much as there is goes on */
+    STTP__TURN_WHOLE,  /* it is answered, and gives way to the next */
+    STTP__TURN_CLOSES, /* the same, but it is the last one: the connection closes behind it */
+    STTP__TURN_RESETS  /* or is reset */
+};
+
 struct sttp_reply {
     struct sttp__message message; /* for the way from another thread to the worker */
     struct sttp_reply *next;      /* in the connection's order, or in the worker's free list */
@@ -46,7 +55,7 @@ struct sttp_reply {
     uint64_t connection_id;
     struct sttp__chunk *answer; /* where it could not go into the output at once */
     size_t counted;             /* bytes of it among those on the way in the mailbox */
-    bool done;                  /* answered and waiting for its turn; worker's thread only */
+    unsigned char turn;         /* an enum sttp__turn; worker's thread only */
     bool change;                /* the request was one */
 };
 
@@ -132,6 +141,7 @@ struct sttp__connection {
     bool end_of_file;
     bool socket_full;
     bool failed;            /* to be closed at once */
+    bool resets;            /* when all is sent */
     bool stopping;          /* the server stops: nothing is read but last_bytes */
     bool counted;           /* by address */
     bool consumed;          /* requests were taken since the timeout was set */

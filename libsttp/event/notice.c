@@ -31,6 +31,8 @@ const char *sttp_close_reason_text(sttp_close_reason reason)
         return "not a trusted proxy";
     case STTP_CLOSE_PROXY_HEADER:
         return "PROXY header refused";
+    case STTP_CLOSE_BY_PROGRAM:
+        return "closed by the program";
     case STTP_CLOSE_STOP:
         return "server stops";
     }

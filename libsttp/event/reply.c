@@ -6,7 +6,10 @@
  * The usual answer comes on the worker's thread while its reply is the first: it is serialized
  * straight into the output, and nothing is allocated. One that comes early waits in a chunk of its
  * own, and so does one from another thread, on its way through the mailbox. When the first reply is
- * answered, all that are done behind it leave with it. */
+ * answered, all that are done behind it leave with it.
+ *
+ * An answer may also come in parts, which leave one by one, and may be the last of its connection:
+ * what is behind it comes to nothing then. */
 #include <string.h>
 
 #include <sttp/parser.h>
@@ -61,7 +64,7 @@ struct sttp_reply *sttp__reply_create(struct sttp__connection *connection)
     reply->connection_id = connection->id;
     reply->answer = NULL;
     reply->counted = 0;
-    reply->done = false;
+    reply->turn = STTP__TURN_NONE;
     reply->change = false;
     *connection->end = reply;
     connection->end = &reply->next;
@@ -87,13 +90,17 @@ void sttp__reply_orphan_all(struct sttp__connection *connection)
         struct sttp_reply *reply = connection->first;
         connection->first = reply->next;
         reply->connection = NULL;
-        if (!reply->done)
+        if (reply->turn == STTP__TURN_NONE) /* its answer may be another thread's */
             continue;
         sttp__pool_give(&worker->pool, reply->answer);
-        give_reply(worker, reply);
+        reply->answer = NULL;
+        if (reply->turn != STTP__TURN_PART)
+            give_reply(worker, reply);
     }
     connection->end = &connection->first;
     connection->waiting = 0;
+    connection->in_flight = 0;
+    connection->unfinished = 0;
 }
 
 /* ---- from responses to bytes ---- */
@@ -179,21 +186,32 @@ static inline void remove_first(struct sttp__connection *connection)
     give_reply(connection->worker, reply);
 }
 
-static void release_first(struct sttp__connection *connection)
+/* Sends on what the first reply has; true where the next one follows it now. */
+static bool release_first(struct sttp__connection *connection)
 {
-    struct sttp__chunk *answer = connection->first->answer;
-    if (answer != NULL) {
-        connection->waiting -= answer->end;
-        sttp__output_append(&connection->output, &connection->worker->pool, answer);
+    struct sttp_reply *reply = connection->first;
+    unsigned char turn = reply->turn;
+    if (reply->answer != NULL) {
+        connection->waiting -= reply->answer->end;
+        sttp__output_append(&connection->output, &connection->worker->pool, reply->answer);
+        reply->answer = NULL;
     }
+    if (turn == STTP__TURN_PART)
+        return false;
     remove_first(connection);
+    if (turn == STTP__TURN_WHOLE)
+        return true;
+    connection->resets = turn == STTP__TURN_RESETS;
+    sttp__reply_orphan_all(connection);
+    return false;
 }
 
 /* Sends on all that are answered, up to the first that is not. */
 static inline void release_done(struct sttp__connection *connection)
 {
-    while (connection->first != NULL && connection->first->done)
-        release_first(connection);
+    while (connection->first != NULL && connection->first->turn != STTP__TURN_NONE)
+        if (!release_first(connection))
+            break;
 }
 
 /* The first reply is answered, in the output. */
@@ -207,6 +225,18 @@ static inline void finish_first(struct sttp__connection *connection)
         sttp__worker_schedule(connection);
 }
 
+/* The reply is answered, by what it has. */
+static void finish(struct sttp_reply *reply, enum sttp__turn turn)
+{
+    struct sttp__connection *connection = reply->connection;
+    reply->turn = (unsigned char)turn;
+    connection->unfinished--;
+    connection->worker->replies_out--;
+    release_done(connection);
+    if (!connection->busy)
+        sttp__worker_schedule(connection);
+}
+
 /* The reply is answered by a chunk; NULL where there was no memory for it. */
 static void finish_with(struct sttp_reply *reply, struct sttp__chunk *answer)
 {
@@ -215,13 +245,8 @@ static void finish_with(struct sttp_reply *reply, struct sttp__chunk *answer)
         sttp__connection_fail(connection, STTP_CLOSE_MEMORY, 0);
     else
         connection->waiting += answer->end;
-    reply->done = true;
     reply->answer = answer;
-    connection->unfinished--;
-    connection->worker->replies_out--;
-    release_done(connection);
-    if (!connection->busy)
-        sttp__worker_schedule(connection);
+    finish(reply, STTP__TURN_WHOLE);
 }
 
 sttp_status sttp__reply_answer(struct sttp_reply *reply, const sttp_response *response)
@@ -344,6 +369,74 @@ sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer)
     sttp__output_commit(&connection->output, answer.size);
     finish_first(connection);
     return STTP_OK;
+}
+
+/* ---- answers in parts ---- */
+
+/* Room for the next part of an answer that waits for its turn; NULL where memory is out. */
+static char *reserve_waiting(struct sttp_reply *reply, size_t size)
+{
+    const sttp_allocator *allocator = &reply->worker->server->allocator;
+    struct sttp__chunk *old = reply->answer;
+    size_t used = old != NULL ? old->end : 0;
+    if (old == NULL || old->capacity - used < size) {
+        struct sttp__chunk *larger = sttp__chunk_create(allocator, used + used / 2 + size);
+        if (larger == NULL)
+            return NULL;
+        if (old != NULL)
+            memcpy(larger->data, old->data, used);
+        larger->end = used;
+        sttp__pool_give(&reply->worker->pool, old);
+        reply->answer = larger;
+    }
+    return reply->answer->data + used;
+}
+
+sttp_status sttp_reply_send_part(sttp_reply *reply, sttp_slice bytes)
+{
+    struct sttp__connection *connection = reply->connection;
+    if (connection == NULL)
+        return STTP_ERR_CONNECTION_LOST;
+    if (bytes.size == 0)
+        return STTP_OK;
+    bool is_first = reply == connection->first;
+    char *room =
+        is_first ? sttp__output_reserve(&connection->output, &connection->worker->pool, bytes.size)
+                 : reserve_waiting(reply, bytes.size);
+    if (!connection->busy)
+        sttp__worker_schedule(connection);
+    if (room == NULL) {
+        sttp__connection_fail(connection, STTP_CLOSE_MEMORY, 0);
+        return STTP_ERR_MEMORY;
+    }
+    memcpy(room, bytes.data, bytes.size);
+    reply->turn = STTP__TURN_PART;
+    if (is_first) {
+        sttp__output_commit(&connection->output, bytes.size);
+    } else {
+        reply->answer->end += bytes.size;
+        connection->waiting += bytes.size;
+    }
+    return STTP_OK;
+}
+
+void sttp_reply_end(sttp_reply *reply, sttp_reply_ending how)
+{
+    static const enum sttp__turn turns[] = {[STTP_REPLY_WHOLE] = STTP__TURN_WHOLE,
+                                            [STTP_REPLY_CLOSE] = STTP__TURN_CLOSES,
+                                            [STTP_REPLY_RESET] = STTP__TURN_RESETS};
+    struct sttp__connection *connection = reply->connection;
+    if (connection == NULL) {
+        sttp__reply_arrived(reply);
+        return;
+    }
+    if (how != STTP_REPLY_WHOLE) {
+        /* What it has read stays: a handler may be in the middle of it. */
+        connection->state = STTP__DRAINING;
+        if (!connection->failed)
+            connection->reason = STTP_CLOSE_BY_PROGRAM;
+    }
+    finish(reply, turns[how]);
 }
 
 uint64_t sttp_reply_connection(const sttp_reply *reply)

@@ -42,9 +42,10 @@ struct event_base; /* libevent's */
 /* The place of one answer in the order of its connection. */
 typedef struct sttp_reply sttp_reply;
 
-/* Answers one request: must lead to exactly one sttp_reply_send for `reply`, before it returns or
- * later, from any thread. It runs on a worker's thread: it must not block, nor let the thread be
- * cancelled, which is disabled there. `request` and its slices live until the handler returns. */
+/* Answers one request: must lead to exactly one sttp_reply_send (_bytes, or sttp_reply_end) for
+ * `reply`, before it returns or later, from any thread. It runs on a worker's thread: it must not
+ * block, nor let the thread be cancelled, which is disabled there. `request` and its slices live
+ * until the handler returns. */
 typedef void (*sttp_handler)(void *context, const sttp_request *request, sttp_reply *reply);
 
 /* Sends the answer and gives up `reply`, which must not be used afterwards. What `response` points
@@ -59,6 +60,33 @@ STTP_API sttp_status sttp_reply_send(sttp_reply *reply, const sttp_response *res
 /* The same for an answer that is serialized already, as a cache has it: one whole response, status
  * line and contents line, which is not checked. */
 STTP_API sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer);
+
+/* Answers that go wrong on purpose, to test clients with: bytes that are not checked, given one
+ * part after the other, and closed connections. What is not a whole response makes the answers
+ * behind it unreadable. */
+
+/* Adds bytes, which are copied, to an answer that goes on: instead of sttp_reply_send, and on the
+ * worker's thread alone, as in the handler. They leave as soon as `reply` is the first of its
+ * connection; until then, and while the peer takes none, they count as its other answers do (see
+ * max_unsent). An answer that is not whole is under no timeout but send_timeout. STTP_OK;
+ * STTP_ERR_CONNECTION_LOST where the connection is gone, and STTP_ERR_MEMORY where it will be:
+ * nothing was added. In each case `reply` is still to be ended, with sttp_reply_end. */
+STTP_API sttp_status sttp_reply_send_part(sttp_reply *reply, sttp_slice bytes);
+
+typedef enum sttp_reply_ending {
+    STTP_REPLY_WHOLE, /* the next answer follows */
+    /* When the answers before it and what was added are sent, the connection is closed in good
+     * order. No request behind this one is read any more; those that were are not answered. */
+    STTP_REPLY_CLOSE,
+    /* The same, but the connection is reset when all was given to the socket: the peer may never
+     * see the last of it. On a Unix socket it is closed. */
+    STTP_REPLY_RESET
+} sttp_reply_ending;
+
+/* Ends the answer and gives up `reply`, which must not be used afterwards: on the worker's thread
+ * alone, after any number of parts, also none. Where the connection is gone by now, nothing
+ * happens. */
+STTP_API void sttp_reply_end(sttp_reply *reply, sttp_reply_ending how);
 
 /* Milliseconds of CLOCK_MONOTONIC_COARSE. Within a handler that the server has called: read when
  * the request had been received, without asking again, unless there is a worker_begin.
@@ -114,6 +142,7 @@ typedef enum sttp_close_reason {
     STTP_CLOSE_MEMORY,    /* out of memory */
     STTP_CLOSE_UNTRUSTED, /* no trusted proxy, and the listener speaks the PROXY protocol */
     STTP_CLOSE_PROXY_HEADER, /* the header of the PROXY protocol is missing or refused: detail */
+    STTP_CLOSE_BY_PROGRAM,   /* see sttp_reply_end */
     STTP_CLOSE_STOP          /* the server stops */
 } sttp_close_reason;
 
