@@ -12,6 +12,9 @@ if(STTP_WERROR)
   add_compile_options(-Werror)
 endif()
 
+# A program that links the event library for its server engine alone does not load c-ares.
+add_link_options(-Wl,--as-needed)
+
 if(STTP_SANITIZE)
   add_compile_options(-fsanitize=${STTP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${STTP_SANITIZE})

@@ -6,10 +6,15 @@
  * asked again when its time is over, while the old addresses stay in use.
  *
  * All lookups of a name share one query. What nobody follows any more is kept until its time is
- * over. Where the servers fail, addresses that were good once are used for five minutes more.
+ * over, which is one second at least and one hour at most. Where the servers fail, addresses that
+ * were good once are used for five minutes more, and the servers are asked again less and less
+ * often; each is asked twice, for two and for four seconds. A name that is there no more loses its
+ * addresses at once.
  *
  * An address as text needs no lookup, "localhost" and what is below it are the loopback addresses
- * (RFC 6761), what the hosts file has is asked of nobody. All are answered in the same manner.
+ * (RFC 6761), what the hosts file has is asked of nobody, and looked at again after five seconds.
+ * All are answered in the same manner. A changed hosts file or resolv.conf is noticed when a name
+ * is asked next, or a lookup is started a second later.
  *
  * One resolver for each sttp_async, used on its thread alone. */
 #ifndef STTP_EVENT_RESOLVE_H
@@ -22,12 +27,12 @@
 
 typedef struct sttp__resolver sttp__resolver;
 
-/* NULL stands for the default everywhere. Nothing is copied but what is said here. */
+/* NULL stands for the default everywhere. Texts are copied. */
 typedef struct sttp__resolver_options {
     const char *dns_servers; /* "127.0.0.1:5353,[::1]:53"; then names are asked for as they are, and
                                 no search list is used. Default: what resolv.conf says */
-    const char *hosts_file;  /* default: /etc/hosts. Copied */
-    const char *resolv_conf; /* default: /etc/resolv.conf. Copied. For tests, like the next one */
+    const char *hosts_file;  /* default: /etc/hosts */
+    const char *resolv_conf; /* default: /etc/resolv.conf; for tests, like the next one */
     uint16_t dns_port;       /* of the servers in resolv_conf; default 53 */
 } sttp__resolver_options;
 
@@ -39,8 +44,8 @@ sttp_status sttp__resolver_create(sttp_async *async, const sttp__resolver_option
  * within `done`. NULL is allowed. */
 void sttp__resolver_destroy(sttp__resolver *resolver);
 
-/* The most addresses that are taken of one name. */
-enum { STTP__ADDRESSES_MAX = 32 };
+/* The most addresses of one name, half of them of each family. What a name has more is dropped. */
+enum { STTP__ADDRESSES_MAX = 64 };
 
 typedef union sttp__inet_address {
     struct sockaddr any;
@@ -74,7 +79,8 @@ typedef struct sttp__lookup {
     /* The resolver's own. */
     sttp__name *name; /* NULL: it is over, or was never started */
     uint16_t port;
-    bool telling; /* it is in the list of those that are to be told */
+    bool waits;    /* it is owed another call: it had none yet, or one that said `more` */
+    uint64_t turn; /* not 0: it is to be told, since this turn */
     TAILQ_ENTRY(sttp__lookup) of_name;
     TAILQ_ENTRY(sttp__lookup) to_tell;
 } sttp__lookup;
