@@ -59,8 +59,8 @@ static sttp_status make_call(sttp_async *async, const sttp_request *request, stt
     call->line_size = (uint16_t)size;
     call->action = request->action;
     call->origin_size = (uint16_t)request->origin.size;
-    call->path_at = (uint16_t)(strlen(sttp_action_name(request->action)) + strlen(" ") +
-                               request->origin.size);
+    call->path_at =
+        (uint16_t)(strlen(sttp_action_name(request->action)) + strlen(" ") + request->origin.size);
     call->path_size = (uint16_t)request->path.size;
     *made = call;
     return STTP_OK;
@@ -86,6 +86,7 @@ static void leave_link(sttp_call *call)
         link->next_bytes = 0;
     }
     link->slot_count--;
+    link->holding -= sttp__action_holds(call->action);
     if (call->done != NULL)
         link->waiting--;
     call->link = NULL;

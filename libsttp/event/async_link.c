@@ -68,6 +68,7 @@ void sttp__link_add(sttp__link *link, sttp_call *call)
     call->link = link;
     call->since = link->pool->async->now;
     link->slot_count++;
+    link->holding += sttp__action_holds(call->action);
     link->waiting++;
     if (link->next == NULL)
         link->next = call;

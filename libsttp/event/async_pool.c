@@ -14,8 +14,29 @@ static bool settles(const sttp__link *link, sttp_action action)
            link->pool->async->now < link->used_at + SETTLE_TIME;
 }
 
+/* A server holds the later requests of a connection back while it makes a change or a listing. So
+ * what holds nobody back stays away from where that is under way, and together where it is not:
+ * many requests in one write cost less. All else goes where the fewest are. */
+static bool is_better(const sttp__link *link, const sttp__link *best, bool holds)
+{
+    if (best == NULL)
+        return true;
+    if (holds || (link->holding > 0 && best->holding > 0))
+        return link->slot_count < best->slot_count;
+    if (link->holding > 0 || best->holding > 0)
+        return best->holding > 0;
+    return link->slot_count > best->slot_count;
+}
+
+/* One more connection is wanted: the best that there is would let the request wait for others. */
+static bool is_crowded(const sttp__link *best, bool holds)
+{
+    return best != NULL && (holds ? best->slot_count > 0 : best->holding > 0);
+}
+
 sttp__link *sttp__pool_pick(sttp_pool *pool, sttp_action action)
 {
+    bool holds = sttp__action_holds(action);
     sttp__link *best = NULL;
     sttp__link *link;
 
@@ -25,10 +46,10 @@ sttp__link *sttp__pool_pick(sttp_pool *pool, sttp_action action)
             continue;
         if (settles(link, action))
             sttp__pool_wake_at(pool, link->used_at + SETTLE_TIME);
-        else if (best == NULL || link->slot_count < best->slot_count)
+        else if (is_better(link, best, holds))
             best = link;
     }
-    if (best != NULL && best->slot_count > 0 && !pool->crowded && !pool->connecting &&
+    if (is_crowded(best, holds) && !pool->crowded && !pool->connecting &&
         pool->link_count < pool->max_connections) {
         pool->crowded = true;
         sttp__pool_touch(pool);

@@ -64,6 +64,13 @@ struct sttp_call {
     char line[];
 };
 
+/* Whether a server holds the later requests of its connection back for it (docs/protocol.md,
+ * section 1: they see its effect; a LIST runs alone in sttpd). */
+static inline bool sttp__action_holds(sttp_action action)
+{
+    return action != STTP_ACTION_SHOW;
+}
+
 /* Its action, origin and path: slices into its line. */
 sttp_request sttp__call_request(const sttp_call *call);
 /* Out of the list that it is in, if any, and its slot, to the end of `to`. */
@@ -88,6 +95,7 @@ struct sttp__link {
 
     sttp__calls slots;
     size_t slot_count;
+    size_t holding;       /* those of them that hold later ones back */
     size_t window;        /* the most slots there may be now */
     size_t waiting;       /* slots whose call has no result yet and is not given up */
     sttp_call *next;      /* the first that is not wholly written */

@@ -271,8 +271,43 @@ START_TEST(test_connections)
     hear_nothing(test.listener);
     say(fds[1], "200 /a OK\nx\n");
     show("/b");
-    hear(fds[1], "SHOW /b\n"); /* the one with the fewest */
+    hear(fds[0], "SHOW /b\n"); /* the one with the most */
     for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    close_test();
+}
+END_TEST
+
+/* What a server holds others back for is kept apart from what it answers at once. */
+START_TEST(test_changes_apart)
+{
+    int fds[2];
+
+    open_test((sttp_pool_options){.max_connections = 2});
+    fds[0] = warm_up();
+    show("/a");
+    hear(fds[0], "SHOW /a\n");
+    ask(STTP_ACTION_DELETE, "/b"); /* no other one is there yet */
+    hear(fds[0], "DELETE /b\n");
+    fds[1] = accept_peer();
+    show("/c");
+    hear(fds[1], "SHOW /c\n");
+    say(fds[1], "200 /c OK\nx\n");
+    show("/d");
+    hear(fds[1], "SHOW /d\n");
+    say(fds[1], "200 /d OK\nx\n");
+    await_results(4);
+    ask(STTP_ACTION_LIST, "/");
+    hear(fds[1], "LIST /\n"); /* the one with the fewest */
+    show("/e");
+    hear(fds[1], "SHOW /e\n"); /* both have such: the same */
+    say(fds[0], "200 /a OK\nx\n600 /b DELETED\n");
+    await_results(6);
+    for (int i = 0; i < 2; i++) {
+        show("/f");
+        hear(fds[0], "SHOW /f\n");
+    }
+    for (int i = 0; i < 2; i++)
         close(fds[i]);
     close_test();
 }
@@ -359,6 +394,7 @@ int main(void)
     tcase_add_test(cases, test_together);
     tcase_add_test(cases, test_in_flight_and_queue);
     tcase_add_test(cases, test_connections);
+    tcase_add_test(cases, test_changes_apart);
     tcase_add_test(cases, test_minimum);
     tcase_add_test(cases, test_arguments);
     return run_suite("async", cases);

@@ -200,8 +200,10 @@ typedef void sttp_call_done(void *context, const sttp_response *response, const 
  * STTP_ERR_MEMORY, STTP_ERR_STATE where the pool is being destroyed, or what the serializer says of
  * the request: nothing was taken, and *call is NULL.
  *
- * The connection with the fewest in flight is taken; where all have some, and there are fewer than
- * max_connections, another one is opened meanwhile. */
+ * A SHOW goes to the connection that has the most SHOWs in flight and nothing else, since many
+ * requests in one write cost least; a change or a LIST, for which a server holds back what is
+ * behind it, to the one with the fewest. Where it has to wait for others all the same, and there
+ * are fewer than max_connections, another one is opened meanwhile. */
 STTP_API sttp_status sttp_pool_request(sttp_pool *pool, const sttp_request *request,
                                        sttp_call_done *done, void *context, sttp_call **call);
 
