@@ -9,7 +9,8 @@ static bool names_the_path(const worker *w, const pending *request, const sttp_r
     const load_phase *phase = w->load->phase;
     const char *prefix = phase->target->prefix;
     char buffer[CONTENT_MAX_PATH];
-    sttp_request asked = {.path = {buffer, content_path(&phase->names, request->key, buffer)}};
+    sttp_request asked = {.action = request->action,
+                          .path = {buffer, content_path(&phase->names, request->key, buffer)}};
 
     if (*prefix)
         asked.origin = (sttp_slice){prefix, strlen(prefix)};

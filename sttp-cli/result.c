@@ -104,9 +104,4 @@ void cli_result_set_response(cli_result *result, const sttp_response *response)
         break;
     }
     result->exit_status = CLI_EXIT_OK;
-    if (response->code != sttp_action_success(result->action))
-        cli_fail(result, CLI_EXIT_ANSWER, STTP_ERR_WRONG_ANSWER,
-                 "the server answered %s with %d %s%s", sttp_action_name(result->action),
-                 response->code, sttp_code_phrase(response->code),
-                 sttp_action_is_change(result->action) ? "; outcome unknown" : "");
 }

@@ -117,11 +117,11 @@ static void bad_answer(sttp__link *link, sttp_status status, const sttp_problem 
     sttp__link_broken(link, &error);
 }
 
-static void wrong_answer(sttp__link *link, sttp_slice echo)
+static void wrong_answer(sttp__link *link, const sttp_response *response)
 {
     sttp_error error;
 
-    sttp__fault_wrong_answer(&error, link, echo);
+    sttp__fault_wrong_answer(&error, link, response);
     sttp__link_broken(link, &error);
 }
 
@@ -161,7 +161,7 @@ static bool take_answer(sttp__link *link)
     }
     request = sttp__call_request(call);
     if (!sttp_response_speaks_of(&response, &request)) {
-        wrong_answer(link, response.echo);
+        wrong_answer(link, &response);
         return false;
     }
     link->input_start += size;

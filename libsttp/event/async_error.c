@@ -228,7 +228,8 @@ void sttp__fault_bad_answer(sttp_error *error, const sttp__link *link, sttp_stat
     end(error, &text, link->pool, began(link));
 }
 
-void sttp__fault_wrong_answer(sttp_error *error, const sttp__link *link, sttp_slice echo)
+void sttp__fault_wrong_answer(sttp_error *error, const sttp__link *link,
+                              const sttp_response *response)
 {
     sttp__text text = begin(error, STTP_ERR_WRONG_ANSWER, STTP_PHASE_RECEIVE, 0, link->address);
 
@@ -236,7 +237,12 @@ void sttp__fault_wrong_answer(sttp_error *error, const sttp__link *link, sttp_sl
     sttp__text_add(&text, " answered ");
     add_request(&text, TAILQ_FIRST(&link->slots));
     sttp__text_add(&text, " with a response that speaks of ");
-    sttp__text_add_bytes(&text, echo);
+    sttp__text_add_bytes(&text, response->echo);
+    sttp__text_add(&text, " (");
+    sttp__text_add_number(&text, (uint64_t)response->code);
+    sttp__text_add(&text, " ");
+    sttp__text_add(&text, sttp_code_phrase((int)response->code));
+    sttp__text_add(&text, ")");
     end(error, &text, link->pool, began(link));
 }
 

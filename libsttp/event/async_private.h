@@ -346,7 +346,8 @@ void sttp__fault_late(sttp_error *error, const sttp_call *call, const char *dead
 void sttp__fault_lost(sttp_error *error, const sttp__link *link);
 void sttp__fault_bad_answer(sttp_error *error, const sttp__link *link, sttp_status status,
                             const sttp_problem *problem);
-void sttp__fault_wrong_answer(sttp_error *error, const sttp__link *link, sttp_slice echo);
+void sttp__fault_wrong_answer(sttp_error *error, const sttp__link *link,
+                              const sttp_response *response);
 void sttp__fault_unasked(sttp_error *error, const sttp__link *link);
 void sttp__fault_resolve(sttp_error *error, const sttp_pool *pool, const char *why);
 void sttp__fault_race(sttp_error *error, const sttp__race *race, bool late);

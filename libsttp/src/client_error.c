@@ -175,7 +175,7 @@ sttp_status sttp__error_bad_answer(sttp_client *client, sttp_status status,
     return sttp__error_end(client, &text);
 }
 
-sttp_status sttp__error_wrong_answer(sttp_client *client, sttp_slice echo)
+sttp_status sttp__error_wrong_answer(sttp_client *client, const sttp_response *response)
 {
     sttp__text text = sttp__error_begin(client, STTP_ERR_WRONG_ANSWER, STTP_PHASE_RECEIVE, 0);
 
@@ -183,7 +183,12 @@ sttp_status sttp__error_wrong_answer(sttp_client *client, sttp_slice echo)
     sttp__text_add(&text, " answered ");
     add_request(&text, client);
     sttp__text_add(&text, " with a response that speaks of ");
-    sttp__text_add_bytes(&text, echo);
+    sttp__text_add_bytes(&text, response->echo);
+    sttp__text_add(&text, " (");
+    sttp__text_add_number(&text, (uint64_t)response->code);
+    sttp__text_add(&text, " ");
+    sttp__text_add(&text, sttp_code_phrase((int)response->code));
+    sttp__text_add(&text, ")");
     return sttp__error_end(client, &text);
 }
 

@@ -155,7 +155,7 @@ static sttp_status take_answer(sttp_client *client, sttp_response *response)
         return sttp__error_bad_answer(client, status, &problem);
     asked = sttp__queue_request(&client->queue, sttp__queue_at(&client->queue, 0));
     if (!sttp_response_speaks_of(response, &asked))
-        return sttp__error_wrong_answer(client, response->echo);
+        return sttp__error_wrong_answer(client, response);
     sttp__input_consume(&client->input, size);
     sttp__trace(client, (sttp_trace){.kind = STTP_TRACE_RECEIVED,
                                      .address = client->connection.address,

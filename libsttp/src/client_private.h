@@ -162,7 +162,7 @@ sttp_status sttp__error_timeout(sttp_client *client, sttp_phase phase, const cha
 sttp_status sttp__error_lost(sttp_client *client);
 sttp_status sttp__error_bad_answer(sttp_client *client, sttp_status status,
                                    const sttp_problem *problem);
-sttp_status sttp__error_wrong_answer(sttp_client *client, sttp_slice echo);
+sttp_status sttp__error_wrong_answer(sttp_client *client, const sttp_response *response);
 sttp_status sttp__error_unasked(sttp_client *client);
 /* Turns the error into STTP_ERR_OUTCOME_UNKNOWN, with what it was as its cause. */
 sttp_status sttp__error_outcome_unknown(sttp_client *client);

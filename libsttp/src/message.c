@@ -114,8 +114,9 @@ bool sttp_response_speaks_of(const sttp_response *response, const sttp_request *
         return same(echo, request->path) || same(own, request->path);
     case STTP_CODE_CREATED:
     case STTP_CODE_OK:
-    case STTP_CODE_NOT_FOUND:
     case STTP_CODE_DELETED:
+        return response->code == sttp_action_success(request->action) && same(echo, request->path);
+    case STTP_CODE_NOT_FOUND:
         return same(echo, request->path);
     }
     return false;

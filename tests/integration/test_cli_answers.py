@@ -71,10 +71,11 @@ class Answers(CliTest):
 
     def test_server_gives_the_code_of_another_action(self):
         server = self.naive(naive_servers.answers(b"600 /a DELETED\n"))
-        self.assertIn("600 DELETED", self.to(server, "show", "/a", status=52).err)
+        self.assertIn("(600 DELETED)", self.to(server, "show", "/a", status=52).err)
         server = self.naive(naive_servers.answers(b"200 /a OK\nx\n"))
         run = self.to(server, "create", "/a", "x", status=52)
-        self.assertIn("200 OK; outcome unknown", run.err)
+        self.assertIn("CREATE /a was sent, outcome unknown: ", run.err)
+        self.assertIn("(200 OK)", run.err)
 
     def test_contents_without_end(self):
         server = self.naive(naive_servers.contents_without_end)

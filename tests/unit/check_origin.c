@@ -270,8 +270,8 @@ static const struct answer {
     bool direct, proxied; /* whether it may be the answer to such a request */
 } answers[] = {
     {200, "/d/a", true, true},
-    {100, "/d/a", true, true},
-    {600, "/d/a", true, true},
+    {100, "/d/a", false, false}, /* of a CREATE */
+    {600, "/d/a", false, false}, /* of a DELETE */
     {400, "/d/a", true, true},
     {310, "/d/a", true, true},
     {300, "/d/a", true, true},
@@ -302,6 +302,22 @@ static const struct answer {
     {700, "/d/a", false, false},
 };
 
+/* Each success is that of its own actions alone. */
+START_TEST(test_speaks_of_the_action)
+{
+    static const int codes[] = {100, 200, 600};
+
+    for (sttp_action action = STTP_ACTION_CREATE; action <= STTP_ACTION_DELETE; action++) {
+        request = (sttp_request){.action = action, .path = STTP_SLICE("/d/a")};
+        for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+            sttp_response response = {.code = (sttp_code)codes[i], .echo = STTP_SLICE("/d/a")};
+            ck_assert_int_eq(sttp_response_speaks_of(&response, &request),
+                             response.code == sttp_action_success(action));
+        }
+    }
+}
+END_TEST
+
 START_TEST(test_speaks_of)
 {
     const struct answer *a = &answers[_i];
@@ -329,6 +345,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_refusals, 0, COUNT(refusals));
     tcase_add_test(tcase, test_origin_parse);
     tcase_add_loop_test(tcase, test_speaks_of, 0, COUNT(answers));
+    tcase_add_test(tcase, test_speaks_of_the_action);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

@@ -94,8 +94,8 @@ typedef struct sttp_response {
 /* Whether `response` can be the answer to `request` (docs/protocol.md, sections 3 and 7): it echoes
  * the path, or for 410 and 510 the parent directory, or for 300 possibly "-". Where the request has
  * an origin, an answer of a proxy's own (300, 310, 410, 500, 510) echoes the origin and the same
- * behind it. If not, the connection is of no more use. Of the request only path and origin count.
- */
+ * behind it. 100, 200 and 600 only tell that the request's own action was done. If not, the
+ * connection is of no more use. Of the request only action, path and origin count. */
 STTP_API bool sttp_response_speaks_of(const sttp_response *response, const sttp_request *request);
 
 /* What is wrong with a message, precise enough to tell a person what to do about it. */
