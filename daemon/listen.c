@@ -102,6 +102,7 @@ const settings_option listen_fields[LISTEN_FIELD_COUNT] = {
         .help = "addresses and ranges that may send the header; others are closed",
         .kind = SETTINGS_LIST,
         .offset = offsetof(struct listener, trusted_proxies),
+        .place = offsetof(struct listener, trusted_proxies_place),
         .maximum = 1024,
         .valid = listen_is_network,
         .expected = "at most 1024 addresses or ranges such as 10.0.0.0/8 or ::1",
@@ -147,6 +148,7 @@ static bool add_default(struct listen_options *options, const settings_option *l
         return false;
     struct listener *listener = options->listen.items;
     listener->proxy_protocol = options->proxy_protocol;
+    listener->trusted_proxies_place = options->trusted_proxies_place;
     return copy_list(&options->trusted_proxies, &listener->trusted_proxies);
 }
 
@@ -173,6 +175,11 @@ static void check_listener(const struct listener *listener, settings_report *rep
         settings_report_place(report, listener->place,
                               "proxy_protocol: nobody may connect to '%s'; give the addresses of "
                               "the proxies before it as trusted_proxies",
+                              listener->address);
+    if (!listener->proxy_protocol && listener->trusted_proxies.count > 0)
+        settings_report_place(report, listener->trusted_proxies_place,
+                              "trusted_proxies: '%s' takes no header from them without "
+                              "proxy_protocol: true",
                               listener->address);
 }
 

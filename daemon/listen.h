@@ -15,6 +15,7 @@ struct listener {
     settings_place place;
     bool proxy_protocol;
     settings_list trusted_proxies; /* as sttp_network_parse reads them */
+    settings_place trusted_proxies_place;
 };
 
 /* The members of a program's options that the following keys fill: listen_address, port,
@@ -26,6 +27,7 @@ struct listen_options {
     bool proxy_protocol;
     settings_place proxy_protocol_place;
     settings_list trusted_proxies;
+    settings_place trusted_proxies_place;
     settings_records listen; /* of struct listener */
 };
 
@@ -41,7 +43,8 @@ bool listen_is_network(const char *text);
 /* What is to be done once all is read, for the program's `check`. Afterwards options->listen is
  * where to listen: where it was not given it is listen_address and port, and so it is where a flag
  * gives one of these and only the file gives `listen`. Reports an address that is given twice,
- * which could only fail with "address in use", and a listener that nobody could connect to. */
+ * which could only fail with "address in use", a listener that nobody could connect to, and
+ * trusted proxies that are not asked for a header. */
 void listen_settle(struct listen_options *options, const settings_program *program,
                    const settings_command *command, settings_report *report);
 

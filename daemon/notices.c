@@ -15,14 +15,35 @@ static bool once_a_second(atomic_llong *logged)
     return now.tv_sec != last && atomic_compare_exchange_strong(logged, &last, now.tv_sec);
 }
 
+static void log_opened(struct notices *notices, const sttp_notice *notice)
+{
+    log_write(notices->log, LOG_LEVEL_DEBUG, "connection %llu from %s opened on %s%s%s",
+              (unsigned long long)notice->connection, notice->peer, notice->listener,
+              notice->proxy != NULL ? " by proxy " : "",
+              notice->proxy != NULL ? notice->proxy : "");
+}
+
+/* Proxies open connections only to see whether there is a server: nothing is wrong with that. */
+static bool came_to_look(const sttp_notice *notice)
+{
+    return notice->reason == STTP_CLOSE_BY_CLIENT || notice->reason == STTP_CLOSE_RESET;
+}
+
 static void log_refused(struct notices *notices, const sttp_notice *notice)
 {
+    if (came_to_look(notice)) {
+        log_write(notices->log, LOG_LEVEL_DEBUG,
+                  "a connection from %s on %s ended before its PROXY header: %s", notice->peer,
+                  notice->listener, sttp_close_reason_text(notice->reason));
+        return;
+    }
     unsigned long long count = atomic_fetch_add(&notices->refused, 1) + 1;
-
     if (once_a_second(&notices->refused_logged))
         log_write(notices->log, LOG_LEVEL_WARNING,
-                  "refused a connection from %s on %s: %s (%llu refused since the start)",
-                  notice->peer, notice->listener, sttp_close_reason_text(notice->reason), count);
+                  "refused a connection from %s on %s: %s%s%s (%llu refused since the start)",
+                  notice->peer, notice->listener, sttp_close_reason_text(notice->reason),
+                  notice->detail != NULL ? ": " : "", notice->detail != NULL ? notice->detail : "",
+                  count);
 }
 
 static void log_paused(struct notices *notices, const sttp_notice *notice)
@@ -64,8 +85,7 @@ void notices_log(void *context, const sttp_notice *notice)
 
     switch (notice->kind) {
     case STTP_NOTICE_OPENED:
-        log_write(notices->log, LOG_LEVEL_DEBUG, "connection %llu from %s opened on %s",
-                  (unsigned long long)notice->connection, notice->peer, notice->listener);
+        log_opened(notices, notice);
         return;
     case STTP_NOTICE_CLOSED:
         if (notice->reason == STTP_CLOSE_UNSENT)

@@ -86,6 +86,7 @@ static const settings_option options[] = {
         .help = "address or range that may send the header, others are closed; repeat for several",
         .kind = SETTINGS_LIST,
         .offset = MEMBER(listen.trusted_proxies),
+        .place = MEMBER(listen.trusted_proxies_place),
         .maximum = 1024,
         .valid = listen_is_network,
         .expected = "at most 1024 addresses or ranges such as 10.0.0.0/8 or ::1",

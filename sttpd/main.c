@@ -46,7 +46,7 @@ static void fit_descriptor_limit(struct sttpd *sttpd)
     uint64_t workers = options->threads > 0 ? options->threads : (uint64_t)processors;
     uint64_t besides =
         options->storage_threads * (STORE_FS_DESCRIPTORS + STORE_FS_DESCRIPTORS_TOGETHER) +
-        DESCRIPTORS_BESIDES + workers * (DESCRIPTORS_OF_WORKER + options->listen.count);
+        DESCRIPTORS_BESIDES + workers * (DESCRIPTORS_OF_WORKER + options->listen.listen.count);
 
     options->max_connections =
         service_fit_connections(&sttpd->log, options->max_connections, besides);
@@ -126,23 +126,12 @@ static bool create_server(struct sttpd *sttpd)
     return service_create_server(&sttpd->service, &options);
 }
 
-/* Every address is tried, so that all that fail are told at once. */
 static bool listen_on_all(struct sttpd *sttpd)
 {
-    const settings_list *listen = &sttpd->options.listen;
     bool is_listed =
         settings_source_of(&sttpd_program, &sttpd->command, "listen") != SETTINGS_FROM_DEFAULT;
-    bool is_good = true;
 
-    for (size_t i = 0; i < listen->count; i++) {
-        sttp_status status = sttp_server_listen(sttpd->service.server, listen->items[i]);
-        if (status != STTP_OK) {
-            service_log_listen_failure(&sttpd->log, listen->items[i], status, errno,
-                                       is_listed ? "--listen" : "-p");
-            is_good = false;
-        }
-    }
-    return is_good;
+    return service_listen(&sttpd->service, &sttpd->options.listen, is_listed ? "--listen" : "-p");
 }
 
 static void *close_store(void *context)
@@ -251,7 +240,7 @@ int main(int argc, char **argv)
 
     if (!service_open_standard_descriptors())
         return EXIT_FAILURE;
-    int status = sttpd_options_load(argc, argv, &sttpd.options, &sttpd.command, &report);
+    int status = settings_load(&sttpd_program, argc, argv, &sttpd.options, &sttpd.command, &report);
     if (status == 2)
         fputs("try 'sttpd --help'\n", stderr);
     if (status == 0) {

@@ -4,7 +4,6 @@
 
 #include <sttp/url.h>
 
-#include "daemon/listen.h"
 #include "sttpd/options.h"
 
 #define MEMBER(name) offsetof(struct sttpd_options, name)
@@ -28,7 +27,7 @@ static const settings_option options[] = {
         .help = "IPv4 or IPv6 address to listen on",
         .fallback = "0.0.0.0",
         .kind = SETTINGS_TEXT,
-        .offset = MEMBER(listen_address),
+        .offset = MEMBER(listen.listen_address),
         .valid = listen_is_host,
         .expected = "a numeric IPv4 or IPv6 address such as 127.0.0.1 or ::1",
     },
@@ -40,21 +39,44 @@ static const settings_option options[] = {
         .help = "TCP port to listen on, 0 takes a free one",
         .fallback = "8080",
         .kind = SETTINGS_NUMBER,
-        .offset = MEMBER(port),
+        .offset = MEMBER(listen.port),
         .maximum = 65535,
+    },
+    {
+        .key = "proxy_protocol",
+        .group = "Listening",
+        .argument = "BOOLEAN",
+        .help = "connections to this address begin with a PROXY protocol header, version 1 or 2",
+        .fallback = "false",
+        .kind = SETTINGS_BOOL,
+        .offset = MEMBER(listen.proxy_protocol),
+        .place = MEMBER(listen.proxy_protocol_place),
+    },
+    {
+        .key = "trusted_proxies",
+        .group = "Listening",
+        .argument = "RANGE",
+        .help = "address or range that may send the header, others are closed; repeat for several",
+        .kind = SETTINGS_LIST,
+        .offset = MEMBER(listen.trusted_proxies),
+        .place = MEMBER(listen.trusted_proxies_place),
+        .maximum = 1024,
+        .valid = listen_is_network,
+        .expected = "at most 1024 addresses or ranges such as 10.0.0.0/8 or ::1",
     },
     {
         .key = "listen",
         .group = "Listening",
         .argument = "ADDRESS",
         .help = "listen here in place of the address and the port above: HOST:PORT, [IPV6]:PORT or "
-                "unix:/PATH; repeat for several",
-        .kind = SETTINGS_LIST,
-        .offset = MEMBER(listen),
+                "unix:/PATH; repeat for several; in the file each may be a mapping:",
+        .kind = SETTINGS_RECORDS,
+        .offset = MEMBER(listen.listen),
         .maximum = LISTEN_MAX_LISTENERS,
-        .valid = listen_is_listener,
-        .expected = "at most 64 addresses such as 127.0.0.1:8080, [::1]:8080 or "
-                    "unix:/run/sttpd.sock",
+        .fields = listen_fields,
+        .field_count = LISTEN_FIELD_COUNT,
+        .record_size = sizeof(struct listener),
+        .shorthand = "address",
     },
     {
         .key = "docroot",
@@ -261,6 +283,13 @@ enum { OPTION_COUNT = sizeof options / sizeof options[0] };
 _Static_assert((int)OPTION_COUNT <= (int)SETTINGS_MAX_OPTIONS,
                "the table is longer than the settings allow");
 
+static void check_options(void *values, const settings_command *command, settings_report *report)
+{
+    struct sttpd_options *given = values;
+
+    listen_settle(&given->listen, &sttpd_program, command, report);
+}
+
 const settings_program sttpd_program = {
     .name = "sttpd",
     .summary = "Server of the Short Text Transfer Protocol. Runs in the foreground and logs to\n"
@@ -273,47 +302,5 @@ const settings_program sttpd_program = {
              "fault, 2 where the command line is.\n",
     .options = options,
     .option_count = OPTION_COUNT,
+    .check = check_options,
 };
-
-static bool add_default_listener(struct sttpd_options *values)
-{
-    char address[LISTEN_MAX_HOST + sizeof "[]:65535"];
-    bool in_brackets = strchr(values->listen_address, ':') != NULL;
-    int size = snprintf(address, sizeof address, "%s%s%s:%u", in_brackets ? "[" : "",
-                        values->listen_address, in_brackets ? "]" : "", (unsigned)values->port);
-
-    return settings_list_add(&values->listen, address, (size_t)size);
-}
-
-/* The same address twice could only fail with "address in use", which would mislead. */
-static void check_duplicates(const settings_list *listen, settings_report *report)
-{
-    for (size_t i = 0; i < listen->count; i++) {
-        const char *colon = strrchr(listen->items[i], ':');
-        if (strcmp(colon, ":0") == 0)
-            continue;
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(listen->items[i], listen->items[j]) == 0)
-                settings_report_line(report, "listen: '%s' is given twice", listen->items[i]);
-        }
-    }
-}
-
-int sttpd_options_load(int argc, char *const *argv, struct sttpd_options *values,
-                       settings_command *command, settings_report *report)
-{
-    int status = settings_load(&sttpd_program, argc, argv, values, command, report);
-    bool by_flag = settings_source_of(&sttpd_program, command, "listen") == SETTINGS_FROM_FLAG;
-    size_t before = report->count;
-
-    if (!by_flag &&
-        (settings_source_of(&sttpd_program, command, "listen_address") == SETTINGS_FROM_FLAG ||
-         settings_source_of(&sttpd_program, command, "port") == SETTINGS_FROM_FLAG))
-        settings_list_clear(&values->listen);
-    if (status == 0 && values->listen.count == 0 && !add_default_listener(values))
-        settings_report_no_memory(report, sttpd_program.name);
-    check_duplicates(&values->listen, report);
-    if (report->count > before && status == 0)
-        status = by_flag ? 2 : 1;
-    return status;
-}

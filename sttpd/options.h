@@ -3,13 +3,11 @@
 #define STTPD_OPTIONS_H
 
 #include "daemon/caching.h"
-#include "daemon/settings.h"
+#include "daemon/listen.h"
 
 /* Durations are in milliseconds, sizes in bytes. */
 struct sttpd_options {
-    char *listen_address;
-    uint64_t port;
-    settings_list listen;
+    struct listen_options listen;
 
     char *docroot;
     unsigned durability; /* an enum store_durability */
@@ -32,11 +30,5 @@ struct sttpd_options {
 };
 
 extern const settings_program sttpd_program;
-
-/* settings_load for sttpd, and what concerns several settings at once. Afterwards `listen` is what
- * to listen on: where it was not given it is listen_address and port, and so it is where a flag
- * gives one of these and only the file gives `listen`. */
-int sttpd_options_load(int argc, char *const *argv, struct sttpd_options *options,
-                       settings_command *command, settings_report *report);
 
 #endif

@@ -25,12 +25,12 @@ static void check_sttpd(int argc, char **argv, sttp_slice text)
     settings_report report = {.out = open_memstream(&said, &size)};
 
     require(report.out != NULL, "memory");
-    int status = sttpd_options_load(argc, argv, &values, &command, &report);
+    int status = settings_load(&sttpd_program, argc, argv, &values, &command, &report);
     fclose(report.out);
     check_report(status, &report, (sttp_slice){said, size}, text);
     require(status != 0 || size == 0, "nothing is said where all is well");
     if (status == 0 && !command.help && !command.version)
-        require(values.listen.count > 0, "there is something to listen on");
+        require(values.listen.listen.count > 0, "there is something to listen on");
     check_table(sttpd_program.options, sttpd_program.option_count, (const char *)&values);
     settings_release(&sttpd_program, &values);
     free(said);

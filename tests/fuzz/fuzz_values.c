@@ -10,7 +10,7 @@
 #include "sttpd/options.h"
 
 enum {
-    MAX_ARGUMENTS = 64,
+    MAX_ARGUMENTS = 80,
     MAX_ITEMS = 3,
     MAX_VALUE = 256 /* bytes */
 };
@@ -172,17 +172,21 @@ static void make_bool(sttp_slice *bytes, struct known *known)
     known->meant[0] = (char)('0' + (known->meant[0] - '0') % 2);
 }
 
-/* Addresses, all different: their numbers are. */
-static void make_list(sttp_slice *bytes, struct known *known)
+/* Addresses to listen on, or ranges of them, all different: their numbers are. */
+static void make_list(sttp_slice *bytes, const settings_option *option, struct known *known)
 {
-    static const char *const forms[] = {"127.0.0.1:", "[::1]:", "unix:/run/s "};
+    static const char *const addresses[] = {"127.0.0.1:", "[::1]:", "unix:/run/s "};
+    static const char *const ranges[] = {"10.0.0.0/", "0.0.0.0/", "::/"};
+    bool is_listen = option->kind == SETTINGS_RECORDS;
     unsigned count = 1 + choose(bytes, MAX_ITEMS);
     size_t size = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        const char *form = forms[choose(bytes, sizeof forms / sizeof *forms)];
-        size += (size_t)snprintf(known->spelled + size, MAX_VALUE - size, "%s%u\n", form,
-                                 1 + i + MAX_ITEMS * choose(bytes, 256));
+        unsigned form = choose(bytes, 3);
+        size += (size_t)snprintf(known->spelled + size, MAX_VALUE - size, "%s%u\n",
+                                 is_listen ? addresses[form] : ranges[form],
+                                 is_listen ? 1 + i + MAX_ITEMS * choose(bytes, 256)
+                                           : 8 + i + MAX_ITEMS * choose(bytes, 7));
     }
     memcpy(known->meant, known->spelled, MAX_VALUE);
 }
@@ -230,10 +234,9 @@ static void make_value(sttp_slice *bytes, const settings_option *option, struct 
         make_text(bytes, option, known);
         break;
     case SETTINGS_LIST:
-        make_list(bytes, known);
-        break;
     case SETTINGS_RECORDS:
-        require(false, "sttpd has no records");
+        make_list(bytes, option, known);
+        break;
     }
 }
 
@@ -316,6 +319,11 @@ static void write_line_end(sttp_slice *bytes, FILE *out)
     fputs(ends[choose(bytes, 4)], out);
 }
 
+static bool has_items(const settings_option *option)
+{
+    return option->kind == SETTINGS_LIST || option->kind == SETTINGS_RECORDS;
+}
+
 static void write_list(struct made *made, const char *key, sttp_slice items)
 {
     bool in_flow = choose(&made->bytes, 2);
@@ -335,7 +343,7 @@ static void add_to_file(struct made *made, const settings_option *option, const 
     FILE *out = dot ? made->cache : made->top;
     sttp_slice text = {known->spelled, strlen(known->spelled)};
 
-    if (option->kind == SETTINGS_LIST) {
+    if (has_items(option)) {
         write_list(made, option->key, text);
         return;
     }
@@ -390,9 +398,9 @@ static void add_to_flags(struct made *made, const settings_option *option,
 {
     sttp_slice text = {known->spelled, strlen(known->spelled)};
 
-    if (option->kind != SETTINGS_LIST)
+    if (!has_items(option))
         add_flag(made, option, text);
-    while (option->kind == SETTINGS_LIST && text.size > 0)
+    while (has_items(option) && text.size > 0)
         add_flag(made, option, take_line(&text));
 }
 
@@ -403,6 +411,8 @@ static void value_text(const settings_option *option, const struct sttpd_options
 {
     const void *member = (const char *)values + option->offset;
     const settings_list *list = member;
+    const settings_records *records = member;
+    const struct listener *listeners = records->items; /* there are no others */
     size_t size = 0;
 
     buffer[0] = '\0';
@@ -426,7 +436,9 @@ static void value_text(const settings_option *option, const struct sttpd_options
             size += (size_t)snprintf(buffer + size, MAX_VALUE - size, "%s\n", list->items[i]);
         return;
     case SETTINGS_RECORDS:
-        require(false, "sttpd has no records");
+        for (size_t i = 0; i < records->count && size < MAX_VALUE; i++)
+            size += (size_t)snprintf(buffer + size, MAX_VALUE - size, "%s\n", listeners[i].address);
+        return;
     }
 }
 
@@ -439,9 +451,12 @@ static size_t index_of(const char *key)
     return i;
 }
 
-/* Without a list, and where flags win over the file's one, the address and the port are it. */
+/* Without a list, and where flags win over the file's one, the address and the port are it. Only
+ * there does it matter that the PROXY protocol and those who may speak it come together. */
 static void settle_listen(struct made *made)
 {
+    bool has_proxies = made->meant[index_of("trusted_proxies")][0] != '\0';
+    bool asks_proxies = made->meant[index_of("proxy_protocol")][0] == '1';
     size_t listen = index_of("listen"), address = index_of("listen_address");
     size_t port = index_of("port");
     bool is_ipv6 = strchr(made->meant[address], ':');
@@ -452,6 +467,7 @@ static void settle_listen(struct made *made)
         return;
     memcpy(host, made->meant[address], sizeof host - 1);
     memcpy(number, made->meant[port], sizeof number - 1);
+    made->wrong += has_proxies != asks_proxies;
     snprintf(made->meant[listen], MAX_VALUE, is_ipv6 ? "[%s]:%s\n" : "%s:%s\n", host, number);
 }
 
@@ -465,7 +481,7 @@ static void check_read(struct made *made)
     int status;
 
     require(report.out != NULL, "memory");
-    status = sttpd_options_load(made->argc, made->argv, &values, &command, &report);
+    status = settings_load(&sttpd_program, made->argc, made->argv, &values, &command, &report);
     fclose(report.out);
     require(report.count == made->wrong && (status == 0) == (made->wrong == 0),
             "each value that is spelled wrongly is told, and no other");

@@ -197,9 +197,10 @@ START_TEST(each_allocation_fails_once)
     char listen[] = "--listen=127.0.0.1:4000";
     char *const flags[] = {listen, NULL};
     char *const none[] = {NULL};
-    static const char text[] = "reverse: [{prefix: /a, upstreams: [{address: c}, d]}]\n"
-                               "forward: {enabled: yes, allow: ['a:1', 'b:2']}\n"
-                               "listen_address: '::'\ntrusted_proxies: ['::1', 10.0.0.0/8]\n";
+    static const char text[] =
+        "reverse: [{prefix: /a, upstreams: [{address: c}, d]}]\n"
+        "forward: {enabled: yes, allow: ['a:1', 'b:2']}\n"
+        "listen_address: '::'\nproxy_protocol: yes\ntrusted_proxies: ['::1', 10.0.0.0/8]\n";
 
     ck_assert_uint_gt(fail_each(&proxy_program, &options, text, flags, 0), 20);
     ck_assert_uint_gt(fail_each(&proxy_program, &options, text, none, 0), 20);

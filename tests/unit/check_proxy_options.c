@@ -101,7 +101,9 @@ static const struct every_key {
     {"listen_address", "127.0.0.1", "0.0.0.0", "0.0.0.0", "::1", "::1"},
     {"port", "3128", "0", "0", "65535", "65535"},
     {"proxy_protocol", "0", "false", "0", "false", "0"},
-    {"trusted_proxies", "", "[10.0.0.0/8, \"::1\"]", "10.0.0.0/8 ::1", "1.2.3.4", "1.2.3.4"},
+    /* By itself it would be a mistake. */
+    {"trusted_proxies", "", "[10.0.0.0/8, \"::1\"]\nlisten: 1.1.1.1:1", "10.0.0.0/8 ::1", "1.2.3.4",
+     "1.2.3.4"},
     {"listen", "1", "[\"[::1]:0\", {address: \"unix:/x\"}]", "2", "1.2.3.4:5", "1"},
     {"forward.enabled", "0", "true", "1", "true", "1"},
     {"forward.clients", "127.0.0.0/8 ::1", "10.0.0.1", "10.0.0.1", "::/0", "::/0"},
@@ -334,6 +336,8 @@ static const struct refusal {
      "before it as trusted_proxies\n"},
     {"port: 1\nproxy_protocol: true\n", ":2:17: proxy_protocol: nobody may connect to "
                                         "'127.0.0.1:1'"},
+    {"trusted_proxies: [10.0.0.0/8]\n", ":1:18: trusted_proxies: '127.0.0.1:3128' takes no header "
+                                        "from them without proxy_protocol: true\n"},
     {"listen: [{proxy_protocol: true}]\n", ":1:10: listen: the key 'address' is missing\n"},
     {"listen: localhost:1\n",
      ":1:9: listen: 'localhost:1' is not valid; expected an address such as"},

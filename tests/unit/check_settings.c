@@ -24,10 +24,14 @@ static void value_text(const settings_option *option, const struct sttpd_options
         return;
     case SETTINGS_LIST:
         snprintf(buffer, capacity, "%zu:%s", ((const settings_list *)member)->count,
-                 ((const settings_list *)member)->items[0]);
+                 ((const settings_list *)member)->count > 0
+                     ? ((const settings_list *)member)->items[0]
+                     : "");
         return;
-    case SETTINGS_RECORDS:
-        ck_abort_msg("%s: sttpd has no records", option->key);
+    case SETTINGS_RECORDS: /* there is one such option: where to listen */
+        snprintf(buffer, capacity, "%zu:%s", ((const settings_records *)member)->count,
+                 ((const struct listener *)((const settings_records *)member)->items)->address);
+        return;
     }
 }
 
@@ -52,13 +56,16 @@ static void flag_of(const settings_option *option, char *flag, size_t capacity)
 /* A file that gives one option. */
 static void file_of(const settings_option *option, const char *value, char *text, size_t capacity)
 {
+    /* By itself either of the two would be a mistake. */
+    bool is_of_two = strstr(option->key, "prox") != NULL;
+    const char *with = is_of_two ? "listen: 1.1.1.1:1\n" : "";
     const char *dot = strchr(option->key, '.');
 
     if (dot != NULL)
-        snprintf(text, capacity, "%.*s:\n  %s: %s\n", (int)(dot - option->key), option->key,
-                 dot + 1, value);
+        snprintf(text, capacity, "%.*s:\n  %s: %s\n%s", (int)(dot - option->key), option->key,
+                 dot + 1, value, with);
     else
-        snprintf(text, capacity, "%s: %s\n", option->key, value);
+        snprintf(text, capacity, "%s: %s\n%s", option->key, value, with);
 }
 
 /* Every key: its default, what a file makes of a value, what a flag makes of another one. */
@@ -70,6 +77,8 @@ static const struct every_key {
 } every_key[] = {
     {"listen_address", "0.0.0.0", "127.0.0.1", "127.0.0.1", "::1", "::1"},
     {"port", "8080", "0", "0", "65535", "65535"},
+    {"proxy_protocol", "0", "yes", "1", "on", "1"},
+    {"trusted_proxies", "0:", "[\"::1\", 10.0.0.0/8]", "2:::1", "fd00::/8", "1:fd00::/8"},
     {"listen", "1:0.0.0.0:8080", "[\"[::1]:0\", \"unix:/x\"]", "2:[::1]:0", "1.2.3.4:5",
      "1:1.2.3.4:5"},
     {"docroot", "/var/sttp/files", "/srv/a b", "/srv/a b", "x", "x"},
@@ -235,10 +244,10 @@ START_TEST(units)
 }
 END_TEST
 
-static const struct listener {
+static const struct listener_form {
     const char *text;
     bool is_good;
-} listeners[] = {
+} forms[] = {
     {"127.0.0.1:8080", true},
     {"[::1]:0", true},
     {"[fe80::1%eth0]:80", true},
@@ -265,8 +274,8 @@ START_TEST(listener_forms)
 {
     struct run run;
 
-    run_flags(&run, "--listen", listeners[_i].text, NULL);
-    ck_assert_msg((run.status == 0) == listeners[_i].is_good, "%s", listeners[_i].text);
+    run_flags(&run, "--listen", forms[_i].text, NULL);
+    ck_assert_msg((run.status == 0) == forms[_i].is_good, "%s", forms[_i].text);
     release(&run);
 }
 END_TEST
@@ -287,42 +296,56 @@ START_TEST(socket_path_limit)
 }
 END_TEST
 
+/* Where to listen: as text, each with a comma behind it. */
+static void assert_listens(const struct run *run, const char *expected)
+{
+    const struct listener *listeners = run->options.listen.listen.items;
+    char text[512] = "";
+    size_t size = 0;
+
+    ck_assert_msg(run->status == 0, "%s", run->text);
+    for (size_t i = 0; i < run->options.listen.listen.count; i++) {
+        size += (size_t)snprintf(text + size, sizeof text - size, "%s%s", listeners[i].address,
+                                 listeners[i].proxy_protocol ? " behind" : "");
+        for (size_t j = 0; j < listeners[i].trusted_proxies.count; j++)
+            size += (size_t)snprintf(text + size, sizeof text - size, " %s",
+                                     listeners[i].trusted_proxies.items[j]);
+        size += (size_t)snprintf(text + size, sizeof text - size, ",");
+    }
+    ck_assert_str_eq(text, expected);
+}
+
 START_TEST(where_to_listen)
 {
     struct run run;
 
     run_flags(&run, "-a", "::", "-p", "90", NULL);
-    ck_assert_uint_eq(run.options.listen.count, 1);
-    ck_assert_str_eq(run.options.listen.items[0], "[::]:90");
+    assert_listens(&run, "[::]:90,");
     release(&run);
 
     run_file(&run, "port: 90\nlisten:\n  - 1.1.1.1:1\n  - 2.2.2.2:2\n");
-    ck_assert_uint_eq(run.options.listen.count, 2);
-    ck_assert_str_eq(run.options.listen.items[1], "2.2.2.2:2");
+    assert_listens(&run, "1.1.1.1:1,2.2.2.2:2,");
     release(&run);
 
     run_flags(&run, "-c", file, "-p", "91", NULL);
-    ck_assert_uint_eq(run.options.listen.count, 1);
-    ck_assert_str_eq(run.options.listen.items[0], "0.0.0.0:91");
+    assert_listens(&run, "0.0.0.0:91,");
     release(&run);
 
     run_flags(&run, "-c", file, "-a", "::1", NULL);
-    ck_assert_uint_eq(run.options.listen.count, 1);
-    ck_assert_str_eq(run.options.listen.items[0], "[::1]:90");
+    assert_listens(&run, "[::1]:90,");
     release(&run);
 
     run_flags(&run, "-c", file, "-p", "91", "--listen", "3.3.3.3:3", "--listen=4.4.4.4:4", NULL);
-    ck_assert_uint_eq(run.options.listen.count, 2);
-    ck_assert_str_eq(run.options.listen.items[0], "3.3.3.3:3");
+    assert_listens(&run, "3.3.3.3:3,4.4.4.4:4,");
     release(&run);
 
     run_file(&run, "listen: 1.1.1.1:1\n");
-    ck_assert_uint_eq(run.options.listen.count, 1);
+    assert_listens(&run, "1.1.1.1:1,");
     release(&run);
 
     run_file(&run, "listen: [1.1.1.1:1, 2.2.2.2:2, 1.1.1.1:1]\n");
     ck_assert_int_eq(run.status, 1);
-    assert_says(&run, "'1.1.1.1:1' is given twice");
+    assert_says(&run, "s.conf:1:32: listen: '1.1.1.1:1' is given twice");
     release(&run);
 
     run_flags(&run, "--listen", "1.1.1.1:1", "--listen", "1.1.1.1:1", NULL);
@@ -336,7 +359,32 @@ START_TEST(where_to_listen)
     release(&run);
 
     run_file(&run, "listen: [1.1.1.1:0, 1.1.1.1:0]\n");
-    ck_assert_int_eq(run.status, 0);
+    assert_listens(&run, "1.1.1.1:0,1.1.1.1:0,");
+    release(&run);
+}
+END_TEST
+
+START_TEST(behind_proxies)
+{
+    struct run run;
+
+    run_file(&run, "proxy_protocol: true\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]\n");
+    assert_listens(&run, "0.0.0.0:8080 behind 10.0.0.0/8 192.0.2.1,");
+    release(&run);
+
+    run_file(&run, "listen: [1.1.1.1:1, {address: \"[::1]:2\", proxy_protocol: true,\n"
+                   "  trusted_proxies: \"::1\"}, {address: \"unix:/s\", proxy_protocol: true}]\n");
+    assert_listens(&run, "1.1.1.1:1,[::1]:2 behind ::1,unix:/s behind,");
+    release(&run);
+
+    run_flags(&run, "--proxy-protocol", "true", "--trusted-proxies=::1", "--trusted-proxies",
+              "fd00::/8", NULL);
+    assert_listens(&run, "0.0.0.0:8080 behind ::1 fd00::/8,");
+    release(&run);
+
+    run_flags(&run, "--proxy-protocol=true", NULL);
+    ck_assert_int_eq(run.status, 2);
+    assert_says(&run, "proxy_protocol: nobody may connect to '0.0.0.0:8080'");
     release(&run);
 }
 END_TEST
@@ -348,14 +396,14 @@ START_TEST(flag_forms)
     run_flags(&run, "-vvp81", "-q", "-t", "3", "--address=::1", "-T", NULL);
     ck_assert_int_eq(run.status, 0);
     ck_assert_int_eq(run.command.verbosity, 1);
-    ck_assert_uint_eq(run.options.port, 81);
+    ck_assert_uint_eq(run.options.listen.port, 81);
     ck_assert_uint_eq(run.options.threads, 3);
     ck_assert(run.command.test && !run.command.help && !run.command.version);
-    ck_assert_str_eq(run.options.listen.items[0], "[::1]:81");
+    assert_listens(&run, "[::1]:81,");
     release(&run);
 
     run_flags(&run, "-p", "1", "-p", "2", NULL);
-    ck_assert_uint_eq(run.options.port, 2);
+    ck_assert_uint_eq(run.options.listen.port, 2);
     release(&run);
 }
 END_TEST
@@ -412,9 +460,10 @@ static void add_tests(TCase *tests)
     tcase_add_loop_test(tests, every_key_from_flag_wins, 0, COUNT(every_key));
     tcase_add_loop_test(tests, every_range, 0, COUNT(every_key));
     tcase_add_loop_test(tests, units, 0, COUNT(amounts));
-    tcase_add_loop_test(tests, listener_forms, 0, COUNT(listeners));
+    tcase_add_loop_test(tests, listener_forms, 0, COUNT(forms));
     tcase_add_test(tests, socket_path_limit);
     tcase_add_test(tests, where_to_listen);
+    tcase_add_test(tests, behind_proxies);
     tcase_add_test(tests, flag_forms);
     tcase_add_test(tests, help_and_version_stop_the_reading);
     tcase_add_test(tests, help_shows_every_flag_in_80_columns);

@@ -72,7 +72,7 @@ static const struct refusal {
     const char *says;
 } refusals[] = {
     {"workrs: 4\n", ":1:1: unknown key 'workrs'; the nearest known key is '"},
-    {"workrs: 4\n", "listen_address, port, listen, docroot,"},
+    {"workrs: 4\n", "listen_address, port, proxy_protocol, trusted_proxies, listen, docroot,"},
     {"max_files: 4\n", "did you mean 'max_files' inside 'cache:'?"},
     {"cache.max_files: 4\n", "did you mean 'max_files' inside 'cache:'?"},
     {"cache:\n  port: 4\n", ":2:3: unknown key 'port'; did you mean 'port' at the top level?"},
@@ -101,7 +101,20 @@ static const struct refusal {
     {"port\n", "not a single value"},
     {"? [a]\n: b\n", "expected the name of a setting, not a list"},
     {"listen: []\n", ":1:9: listen: the list is empty"},
-    {"listen: [{a: b}]\n", "not a mapping"},
+    {"docroot: [{a: b}]\n", "not a list"},
+    {"listen: [{adress: b}]\n", "did you mean 'address'?"},
+    {"proxy_protocol: true\n",
+     ":1:17: proxy_protocol: nobody may connect to '0.0.0.0:8080'; give the "
+     "addresses of the proxies before it as trusted_proxies\n"},
+    {"trusted_proxies: [\"::1\"]\n", ":1:18: trusted_proxies: '0.0.0.0:8080' takes no header from "
+                                     "them without proxy_protocol: true\n"},
+    {"listen:\n- address: 1.1.1.1:1\n  proxy_protocol: true\n",
+     ":2:12: proxy_protocol: nobody may connect to '1.1.1.1:1'"},
+    {"listen:\n- address: 1.1.1.1:1\n  trusted_proxies: 10.0.0.0/8\n",
+     ":3:20: trusted_proxies: '1.1.1.1:1' takes no header"},
+    {"listen: {address: 1.1.1.1:1, trusted_proxies: [10.0.0.1/8]}\n",
+     ":1:48: listen.trusted_proxies: '10.0.0.1/8' is not valid; expected at most 1024 addresses or "
+     "ranges such as 10.0.0.0/8 or ::1\n"},
     {"port: !!int 80\n", ":1:7: the tag 'tag:yaml.org,2002:int' is not used here"},
     {"cache: !x {}\n", "the tag '!x' is not used here"},
     {"port: 80\n---\nport: 81\n", ":3:1: a second document begins here"},
@@ -282,10 +295,10 @@ START_TEST(one_listener_too_many)
         size += (size_t)sprintf(text + size, "- 1.1.1.1:%d\n", i + 1);
     run_file(&run, text);
     ck_assert_msg(run.status == 0, "%s", run.text);
-    ck_assert_uint_eq(run.options.listen.count, 64);
+    ck_assert_uint_eq(run.options.listen.listen.count, 64);
     release(&run);
     sprintf(text + size, "- 1.1.1.1:65\n");
-    assert_refused(text, ":66:3: listen: '1.1.1.1:65' is one too many; expected at most 64");
+    assert_refused(text, ":66:3: listen: one too many; expected at most 64");
 }
 END_TEST
 

@@ -42,10 +42,10 @@ static const struct upstream *upstream_at(const struct run *run, size_t route, s
     return (const struct upstream *)route_at(run, route)->upstreams.items + index;
 }
 
-static const struct listener *listener_at(const struct run *run, size_t index)
+static const struct record_listener *listener_at(const struct run *run, size_t index)
 {
     ck_assert_uint_lt(index, run->options.listen.count);
-    return (const struct listener *)run->options.listen.items + index;
+    return (const struct record_listener *)run->options.listen.items + index;
 }
 
 START_TEST(records_and_records_in_them)

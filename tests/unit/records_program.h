@@ -23,7 +23,7 @@ struct route {
     uint64_t health_rise;
 };
 
-struct listener {
+struct record_listener {
     char *address;
     settings_place address_place;
     bool proxy;
@@ -139,8 +139,8 @@ static const settings_option listener_fields[] = {
         .argument = "ADDRESS",
         .help = "where to listen",
         .kind = SETTINGS_TEXT,
-        .offset = offsetof(struct listener, address),
-        .place = offsetof(struct listener, address_place),
+        .offset = offsetof(struct record_listener, address),
+        .place = offsetof(struct record_listener, address_place),
         .expected = "an address",
         .required = true,
     },
@@ -150,7 +150,7 @@ static const settings_option listener_fields[] = {
         .help = "whether connections begin with a header",
         .fallback = "false",
         .kind = SETTINGS_BOOL,
-        .offset = offsetof(struct listener, proxy),
+        .offset = offsetof(struct record_listener, proxy),
     },
     {
         .key = "trusted",
@@ -158,7 +158,7 @@ static const settings_option listener_fields[] = {
         .help = "who may send one",
         .fallback = "::1",
         .kind = SETTINGS_LIST,
-        .offset = offsetof(struct listener, trusted),
+        .offset = offsetof(struct record_listener, trusted),
         .maximum = 3,
         .expected = "at most 3 networks",
     },
@@ -189,7 +189,7 @@ static const settings_option records_table[] = {
         .maximum = 4,
         .fields = listener_fields,
         .field_count = sizeof listener_fields / sizeof listener_fields[0],
-        .record_size = sizeof(struct listener),
+        .record_size = sizeof(struct record_listener),
         .shorthand = "address",
     },
     {
@@ -221,7 +221,7 @@ static inline void check_records(void *values, const settings_command *command,
 {
     const struct records_options *options = values;
     const struct route *routes = options->routes.items;
-    const struct listener *listen = options->listen.items;
+    const struct record_listener *listen = options->listen.items;
 
     (void)command;
     for (size_t i = 1; i < options->routes.count; i++) {
