@@ -330,7 +330,7 @@ static inline int warm_up(void)
     return fd;
 }
 
-static inline int run_suite(const char *name, TCase *cases)
+static inline int run_cases(const char *name, TCase *cases)
 {
     Suite *suite = suite_create(name);
     SRunner *runner;

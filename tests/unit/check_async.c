@@ -397,5 +397,5 @@ int main(void)
     tcase_add_test(cases, test_changes_apart);
     tcase_add_test(cases, test_minimum);
     tcase_add_test(cases, test_arguments);
-    return run_suite("async", cases);
+    return run_cases("async", cases);
 }

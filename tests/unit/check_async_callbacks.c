@@ -436,5 +436,5 @@ int main(void)
     tcase_add_loop_test(cases, test_deed_on_destruction, 0, DEEDS);
     tcase_add_loop_test(cases, test_deed_on_event, 0, 4 * DEEDS);
     tcase_add_loop_test(cases, test_deed_on_permit, 0, DEEDS);
-    return run_suite("async_callbacks", cases);
+    return run_cases("async_callbacks", cases);
 }

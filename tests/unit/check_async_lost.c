@@ -480,5 +480,5 @@ int main(void)
     tcase_add_test(cases, test_race);
     tcase_add_test(cases, test_race_late);
     tcase_add_test(cases, test_permit);
-    return run_suite("async_lost", cases);
+    return run_cases("async_lost", cases);
 }

@@ -243,5 +243,5 @@ int main(void)
     tcase_add_test(cases, test_full_socket);
     tcase_add_test(cases, test_idle_timeout);
     tcase_add_test(cases, test_few_timers);
-    return run_suite("async_time", cases);
+    return run_cases("async_time", cases);
 }

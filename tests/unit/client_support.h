@@ -416,8 +416,11 @@ static inline void *meter_allocate(size_t size, void *context)
 static inline void meter_release(void *block, void *context)
 {
     meter *m = context;
-    char *made = (char *)block - METER_HEAD;
+    char *made;
 
+    if (!block)
+        return; /* as free has it */
+    made = (char *)block - METER_HEAD;
     m->live -= *(size_t *)(void *)made;
     free(made);
 }
