@@ -75,7 +75,8 @@ static void give_up(sttp__link *link, const sttp_error *error, bool kept)
         sttp__connect_back_off(link->pool);
     sttp__link_close(link);
     move_elsewhere(link, kept);
-    sttp__pool_tell(link->pool, STTP_POOL_LOST, link->address, error, in_flight);
+    if (oldest != NULL || !link->retired)
+        sttp__pool_tell(link->pool, STTP_POOL_LOST, link->address, error, in_flight);
     end_calls(link, oldest, error);
 }
 

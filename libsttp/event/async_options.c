@@ -9,6 +9,7 @@
 
 enum {
     MAX_OPTIONS_SIZE = 4096,
+    MAX_PREAMBLE = 4096,
     DEFAULT_CONNECTIONS = 4,
     DEFAULT_IN_FLIGHT = 64,
     DEFAULT_QUEUED = 1024,
@@ -113,7 +114,7 @@ bool sttp__pool_options_read(sttp_pool_options *o, const sttp_pool_options *give
         o->backoff_min_ms > o->backoff_max_ms)
         return false;
     if (o->address_count > STTP__ADDRESSES_MAX || (o->address_count > 0 && o->addresses == NULL) ||
-        (o->preamble_size > 0 && o->preamble == NULL))
+        (o->preamble_size > 0 && o->preamble == NULL) || o->preamble_size > MAX_PREAMBLE)
         return false;
     return are_timeouts(o);
 }

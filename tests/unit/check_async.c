@@ -342,6 +342,7 @@ END_TEST
 START_TEST(test_arguments)
 {
     static const char *const names[] = {"name"};
+    static const char long_preamble[4097] = "";
     static const sttp_pool_options wrong[] = {
         {.host = NULL},
         {.host = ""},
@@ -354,6 +355,7 @@ START_TEST(test_arguments)
         {.host = "h", .address_count = 1},
         {.host = "h", .addresses = names, .address_count = 1},
         {.host = "h", .preamble_size = 1},
+        {.host = "h", .preamble = long_preamble, .preamble_size = sizeof long_preamble},
     };
     const sttp_request bad = {.action = STTP_ACTION_SHOW, .path = STTP_SLICE("a")};
     sttp_async_options none = {.size = sizeof none};

@@ -107,7 +107,8 @@ typedef enum sttp_pool_event_kind {
                               each one refused or did not answer, or was not permitted */
     STTP_POOL_LOST, /* a connection has ended that the pool had not given up: closed or reset by the
                        peer (error.system_errno), or closed for what came (STTP_ERR_BAD_ANSWER,
-                       STTP_ERR_WRONG_ANSWER, STTP_ERR_UNASKED_ANSWER, ...) */
+                       STTP_ERR_WRONG_ANSWER, STTP_ERR_UNASKED_ANSWER, ...). STTP_ERR_EMPTY_ANSWER
+                       with nothing in flight is no failure: servers close idle connections */
     STTP_POOL_LATE  /* an answer has not come in its time */
 } sttp_pool_event_kind;
 
@@ -148,12 +149,12 @@ typedef struct sttp_pool_options {
     unsigned idle_timeout_ms;  /* of a connection that carries nothing; default 60,000 */
     unsigned backoff_min_ms;   /* after a failure to connect; default 100. It doubles with each, */
     unsigned backoff_max_ms;   /* to at most this, default 10,000, and a random part of it is waited
-                                  for; a connection that is made resets it */
+                                  for; the first answer of a connection resets it */
 
     /* A request that was sent is never repeated; otherwise SHOW and LIST are, as client.h says. */
     bool no_repeat;
 
-    /* Sent first on each connection: a PROXY protocol header, for instance. */
+    /* Sent first on each connection, at most 4,096 bytes: a PROXY protocol header, for instance. */
     const void *preamble;
     size_t preamble_size;
 

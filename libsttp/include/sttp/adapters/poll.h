@@ -20,10 +20,9 @@
 /* The program's, which must stay where it is until it is destroyed. */
 typedef struct sttp_poll {
     sttp_async *async;
-    sttp_watch **_watches;
-    struct pollfd *_polled; /* beside them */
+    sttp_watch **_watches; /* NULL: a free place */
+    struct pollfd *_polled;
     size_t _count;
-    size_t _capacity;
     uint64_t _expires; /* microseconds of CLOCK_MONOTONIC */
     bool _soon;
 } sttp_poll;
@@ -36,35 +35,39 @@ static inline uint64_t sttp__poll_now(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static inline bool sttp__poll_grow(sttp_poll *adapter)
+static inline int sttp__poll_grow(sttp_poll *a)
 {
-    size_t capacity = 2 * adapter->_capacity + 8;
-    sttp_watch **watches = (sttp_watch **)realloc(adapter->_watches, capacity * sizeof *watches);
+    size_t size = (a->_count + 1) * sizeof *a->_watches;
+    sttp_watch **watches = (sttp_watch **)realloc(a->_watches, size);
     struct pollfd *polled;
 
-    if (watches == NULL)
-        return false;
-    adapter->_watches = watches;
-    polled = (struct pollfd *)realloc(adapter->_polled, capacity * sizeof *polled);
-    if (polled == NULL)
-        return false;
-    adapter->_polled = polled;
-    adapter->_capacity = capacity;
-    return true;
+    if (watches != NULL)
+        a->_watches = watches;
+    polled = (struct pollfd *)realloc(a->_polled, (a->_count + 1) * sizeof *polled);
+    if (polled != NULL)
+        a->_polled = polled;
+    if (watches == NULL || polled == NULL)
+        return -1;
+    a->_watches[a->_count++] = NULL;
+    return 0;
 }
 
-/* One that is forgotten leaves an empty place, which sttp_poll_run removes. */
 static inline int sttp__poll_watch(void *context, sttp_watch *watch)
 {
-    sttp_poll *adapter = (sttp_poll *)context;
+    sttp_poll *a = (sttp_poll *)context;
+    sttp_watch *wanted = watch->handle != NULL ? watch : NULL; /* its place, or a free one */
     size_t at = 0;
 
-    while (at < adapter->_count && adapter->_watches[at] != watch)
+    while (at < a->_count && a->_watches[at] != wanted)
         at++;
-    if (at == adapter->_count && at == adapter->_capacity && !sttp__poll_grow(adapter))
+    if (at == a->_count && sttp__poll_grow(a) != 0)
         return -1;
-    adapter->_count += at == adapter->_count;
-    adapter->_watches[at] = watch->interest != 0 ? watch : NULL;
+    watch->handle = a;
+    a->_watches[at] = watch->interest != 0 ? watch : NULL;
+    a->_polled[at].fd = watch->interest != 0 ? watch->fd : -1;
+    a->_polled[at].events = (short)(((watch->interest & STTP_READABLE) ? POLLIN : 0) |
+                                    ((watch->interest & STTP_WRITABLE) ? POLLOUT : 0));
+    a->_polled[at].revents = 0;
     return 0;
 }
 
@@ -78,58 +81,36 @@ static inline void sttp__poll_soon(void *context)
     ((sttp_poll *)context)->_soon = true;
 }
 
-/* Removes empty places and fills the array that poll takes; returns how long it may wait. */
-static inline int sttp__poll_prepare(sttp_poll *adapter, int wait)
-{
-    uint64_t now = sttp__poll_now();
-    uint64_t left = adapter->_expires > now ? (adapter->_expires - now + 999) / 1000 : 0;
-    size_t count = 0;
-
-    for (size_t i = 0; i < adapter->_count; i++) {
-        sttp_watch *watch = adapter->_watches[i];
-
-        if (watch == NULL)
-            continue;
-        adapter->_watches[count] = watch;
-        adapter->_polled[count].fd = watch->fd;
-        adapter->_polled[count++].events =
-            (short)(((watch->interest & STTP_READABLE) ? POLLIN : 0) |
-                    ((watch->interest & STTP_WRITABLE) ? POLLOUT : 0));
-    }
-    adapter->_count = count;
-    if (adapter->_soon)
-        return 0;
-    if (left > INT_MAX)
-        return wait;
-    return wait < 0 || left < (uint64_t)wait ? (int)left : wait;
-}
-
 /* Waits until something is ready, but at most so many milliseconds (-1: without a limit), and has
  * done what there is to do. -1 where poll fails, see errno; to be interrupted is no failure. */
-static inline int sttp_poll_run(sttp_poll *adapter, int wait)
+static inline int sttp_poll_run(sttp_poll *a, int wait)
 {
     const short bad = POLLERR | POLLHUP | POLLNVAL;
-    int timeout = sttp__poll_prepare(adapter, wait);
-    size_t count = adapter->_count;
-    int ready = poll(adapter->_polled, count, timeout);
+    uint64_t now = sttp__poll_now();
+    uint64_t left = a->_expires > now ? (a->_expires - now + 999) / 1000 : 0;
+    size_t count = a->_count;
 
-    if (ready < 0 && errno != EINTR)
+    if (a->_soon)
+        wait = 0;
+    else if (left < INT_MAX && (wait < 0 || left < (uint64_t)wait))
+        wait = (int)left;
+    if (poll(a->_polled, count, wait) < 0 && errno != EINTR)
         return -1;
-    for (size_t i = 0; ready > 0 && adapter->async != NULL && i < count; i++) {
-        short got = adapter->_polled[i].revents;
+    for (size_t i = 0; a->async != NULL && i < count; i++) {
+        short got = a->_polled[i].revents;
 
-        if (got != 0 && adapter->_watches[i] != NULL)
-            sttp_async_ready(adapter->_watches[i],
-                             ((got & (POLLIN | bad)) ? STTP_READABLE : 0) |
-                                 ((got & (POLLOUT | bad)) ? STTP_WRITABLE : 0));
+        a->_polled[i].revents = 0;
+        if (got != 0 && a->_watches[i] != NULL)
+            sttp_async_ready(a->_watches[i], ((got & (POLLIN | bad)) ? STTP_READABLE : 0) |
+                                                 ((got & (POLLOUT | bad)) ? STTP_WRITABLE : 0));
     }
-    if (adapter->async != NULL && sttp__poll_now() >= adapter->_expires) {
-        adapter->_expires = UINT64_MAX;
-        sttp_async_expire(adapter->async);
+    if (a->async != NULL && sttp__poll_now() >= a->_expires) {
+        a->_expires = UINT64_MAX;
+        sttp_async_expire(a->async);
     }
-    if (adapter->async != NULL && adapter->_soon) {
-        adapter->_soon = false;
-        sttp_async_flush(adapter->async);
+    if (a->async != NULL && a->_soon) {
+        a->_soon = false;
+        sttp_async_flush(a->async);
     }
     return 0;
 }
@@ -152,16 +133,13 @@ static inline void sttp_poll_destroy(sttp_poll *adapter)
 static inline sttp_status sttp_poll_create(sttp_poll *adapter, const sttp_async_options *options)
 {
     const sttp_loop loop = {sttp__poll_watch, sttp__poll_timer, sttp__poll_soon, adapter};
+    const sttp_poll empty = {NULL, NULL, NULL, 0, UINT64_MAX, false};
     sttp_async_options own = {sizeof own, NULL, loop, NULL, NULL};
 
     if (options != NULL)
         own = *options;
     own.loop = loop;
-    adapter->_watches = NULL;
-    adapter->_polled = NULL;
-    adapter->_count = adapter->_capacity = 0;
-    adapter->_expires = UINT64_MAX;
-    adapter->_soon = false;
+    *adapter = empty;
     return sttp_async_create(&own, &adapter->async);
 }
 
