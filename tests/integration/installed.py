@@ -45,9 +45,9 @@ class Prefix:
                     "LD_LIBRARY_PATH": str(libraries)}
 
     def compile(self, source, output, package, static=False):
-        """Builds one C file by pkg-config; -Werror, as a careful user does."""
-        flags = run("pkg-config", "--cflags", "--libs", *(["--static"] if static else []), package,
-                    env=self.env)
+        """Builds one C file with packages of pkg-config; -Werror, as a careful user does."""
+        flags = run("pkg-config", "--cflags", "--libs", *(["--static"] if static else []),
+                    *package.split(), env=self.env)
         if static:
             flags = re.sub(r"-l(sttp(-event)?)\b(?!-)", r"-l:lib\1.a", flags)
         run(COMPILER, "-std=c11", "-Wall", "-Wextra", "-Werror", *SANITIZE, source, "-o", output,

@@ -12,6 +12,7 @@ import installed
 
 EXAMPLES = installed.SOURCE / "examples"
 CORE_EXAMPLES = ["parse_buffer", "client", "pipeline"]
+EVENT_EXAMPLES = ["embedded_server", "async_poll", "async_libevent"]
 
 
 def check_parse_buffer(program, env, server):
@@ -58,10 +59,24 @@ def check_embedded_server(program, env, server):
         assert b'\n300 - CLIENT ERROR "' in answer, answer
 
 
+def check_async_poll(program, env, server):
+    with harness.Server() as other:
+        output = installed.run(program, "/greeting.txt", server.port, other.port, env=env)
+    assert output == f"{server.port}: hello\n", output
+
+
+def check_async_libevent(program, env, server):
+    paths = ["/greeting.txt", "/missing.txt"] * 2000
+    output = installed.run(program, "localhost", server.port, env=env,
+                           input="".join(path + "\n" for path in paths))
+    expected = ["/greeting.txt: hello", "/missing.txt: 400 NOT FOUND"] * 2000
+    assert sorted(output.splitlines()) == sorted(expected), output[:300]
+
+
 def check_all(binaries, env):
     with harness.Server() as server:
         server.exchange(b"CREATE /greeting.txt hello\n")
-        for name in [*CORE_EXAMPLES, "embedded_server"]:
+        for name in [*CORE_EXAMPLES, *EVENT_EXAMPLES]:
             globals()[f"check_{name}"](binaries / name, env, server)
 
 
@@ -73,8 +88,9 @@ def with_pkg_config(prefix, directory, static):
     directory.mkdir()
     for name in CORE_EXAMPLES:
         prefix.compile(EXAMPLES / f"{name}.c", directory / name, "sttp", static)
-    prefix.compile(EXAMPLES / "embedded_server.c", directory / "embedded_server", "sttp-event",
-                   static)
+    for name in EVENT_EXAMPLES:
+        package = "sttp-event libevent_core" if name == "async_libevent" else "sttp-event"
+        prefix.compile(EXAMPLES / f"{name}.c", directory / name, package, static)
     return directory
 
 
@@ -92,7 +108,7 @@ def check_build(build):
         prefix = installed.Prefix(directory / "prefix")
         for static in (False, True):
             binaries = build(prefix, directory / f"static-{static}", static)
-            for name in [*CORE_EXAMPLES, "embedded_server"]:
+            for name in [*CORE_EXAMPLES, *EVENT_EXAMPLES]:
                 uses_shared = "libsttp" in linked_libraries(binaries / name)
                 assert uses_shared != static, f"{name}: static {static}"
             check_all(binaries, prefix.env)
@@ -107,16 +123,18 @@ def test_examples_by_find_package():
 
 
 def test_every_header_alone_in_c_and_cpp():
-    headers = sorted((installed.SOURCE / "libsttp" / "include").glob("sttp/*.h"))
-    assert len(headers) >= 9, headers
+    include = installed.SOURCE / "libsttp" / "include"
+    headers = sorted([*include.glob("sttp/*.h"), *include.glob("sttp/adapters/*.h")])
+    assert len(headers) >= 13, headers
     for language, standard in (("c", "c11"), ("c++", "c++11")):
         for header in headers:
-            source = f"#include <sttp/{header.name}>\n" \
+            source = "#define _POSIX_C_SOURCE 200809L /* for the adapters */\n" \
+                     f"#include <{header.relative_to(include)}>\n" \
                      'extern sttp_slice slice;\nsttp_slice slice = {"", 0};\n' \
                      'void set(void);\nvoid set(void) { slice = STTP_SLICE("x"); }\n'
             installed.run(installed.COMPILER, "-x", language, f"-std={standard}", "-Wall", "-Wextra",
                           "-pedantic", "-Wshadow", "-Werror", "-fsyntax-only",
-                          "-I", header.parent.parent, "-", input=source)
+                          "-I", include, "-", input=source)
 
 
 def test_shared_libraries_export_only_sttp():
