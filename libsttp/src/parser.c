@@ -425,6 +425,17 @@ static sttp_status read_contents_line(sttp_parser *parser, sttp_slice data, size
     return sttp__shift(problem, status, head);
 }
 
+/* Whether a line, its LF included, has no CR before that. */
+static bool is_plain_line(const char *line, size_t size)
+{
+    return size > 1 && line[size - 2] != '\r';
+}
+
+static size_t plain_contents_size(const sttp_response *response)
+{
+    return response->code == STTP_CODE_OK ? response->contents.size + strlen("\n") : 0;
+}
+
 sttp_status sttp_parse_response(sttp_parser *parser, const char *data, size_t size,
                                 size_t max_contents, bool closed, size_t *consumed,
                                 sttp_response *response, sttp_problem *problem)
@@ -454,6 +465,9 @@ sttp_status sttp_parse_response(sttp_parser *parser, const char *data, size_t si
     if (response->code == STTP_CODE_OK)
         response->contents = contents;
     *consumed = parser->_head + contents_size;
+    response->bytes = (sttp_slice){NULL, 0};
+    if (is_plain_line(data, parser->_head) && contents_size == plain_contents_size(response))
+        response->bytes = (sttp_slice){data, *consumed};
     next_line(parser);
     return STTP_OK;
 }

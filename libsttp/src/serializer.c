@@ -150,6 +150,17 @@ sttp_status sttp_serialize_request(const sttp_request *request, char *buffer, si
     return status;
 }
 
+sttp_status sttp_serialize_parsed_request(const sttp_request *request, char *buffer,
+                                          size_t capacity, size_t *size)
+{
+    const struct request_layout layout = lay_out_request(request);
+    sttp_status status = claim(layout.size, capacity, size, NULL);
+
+    if (status == STTP_OK)
+        write_request(request, buffer);
+    return status;
+}
+
 /* Where the parts of a response begin: the message behind its quote. */
 struct response_layout {
     sttp_slice phrase;

@@ -185,7 +185,8 @@ START_TEST(bytes_are_exact)
     text[sizeof text - 1] = 'x';
     sttp_cache_lease lease = lease_of(SHOW, "/9");
     fetch(&lease);
-    sttp_response response = {STTP_CODE_OK, lease.path, {0}, {text, sizeof text}};
+    sttp_response response = {
+        .code = STTP_CODE_OK, .echo = lease.path, .contents = {text, sizeof text}};
     sttp_cache_fill(cache, &lease, &response);
     ck_assert_uint_eq(counts().bytes, 10 * each + 1);
     ck_assert_uint_eq(counts().evictions, 0);

@@ -167,7 +167,8 @@ static void keep_an_answer(void)
 {
     sttp_cache_lease lease = {
         .action = STTP_ACTION_SHOW, .path = STTP_SLICE("/a"), .complete = never};
-    sttp_response response = {STTP_CODE_OK, lease.path, {0}, STTP_SLICE("x")};
+    sttp_response response = {
+        .code = STTP_CODE_OK, .echo = lease.path, .contents = STTP_SLICE("x")};
     ck_assert_int_eq(sttp_cache_lease_take(caching.cache, &lease, ignore, NULL), STTP_CACHE_FETCH);
     sttp_cache_fill(caching.cache, &lease, &response);
 }
@@ -278,7 +279,8 @@ START_TEST(no_warning_where_the_longest_answer_fits)
         path[0] = '/';
         sttp_cache_lease lease = {
             .action = STTP_ACTION_SHOW, .path = {path, sizeof path}, .complete = never};
-        sttp_response response = {STTP_CODE_OK, lease.path, {0}, {text, sizeof text}};
+        sttp_response response = {
+            .code = STTP_CODE_OK, .echo = lease.path, .contents = {text, sizeof text}};
         ck_assert_int_eq(sttp_cache_lease_take(caching.cache, &lease, ignore, NULL),
                          STTP_CACHE_FETCH);
         sttp_cache_fill(caching.cache, &lease, &response);

@@ -49,6 +49,32 @@ START_TEST(response_parts)
 }
 END_TEST
 
+/* All of it, where the serializer would write the same. */
+START_TEST(bytes_of_a_response)
+{
+    static const struct {
+        const char *bytes;
+        bool plain, closed;
+    } table[] = {
+        {"200 /a OK\nx\n", true, false},    {"200 /a OK\n\n", true, false},
+        {"100 /a CREATED\n", true, false},  {"300 - CLIENT ERROR \"no\"\n", true, false},
+        {"200 /a OK\r\nx\n", false, false}, {"200 /a OK\nx\r\n", false, false},
+        {"200 /a OK\n\r\n", false, false},  {"600 /a DELETED\r\n", false, false},
+        {"200 /a OK\n", false, true},
+    };
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        sttp_slice bytes = slice_of(table[i].bytes);
+        reset();
+        response.bytes = bytes;
+        ck_assert_int_eq(parse_response(bytes, table[i].closed), STTP_OK);
+        ck_assert_msg(response.bytes.data == (table[i].plain ? bytes.data : NULL), "%s",
+                      table[i].bytes);
+        ck_assert_uint_eq(response.bytes.size, table[i].plain ? bytes.size : 0);
+    }
+}
+END_TEST
+
 START_TEST(response_mistakes)
 {
     static const struct {
@@ -246,6 +272,7 @@ int main(void)
 
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, response_parts);
+    tcase_add_test(tcase, bytes_of_a_response);
     tcase_add_test(tcase, response_mistakes);
     tcase_add_test(tcase, bad_status_line_is_told_at_once);
     tcase_add_test(tcase, contents_pass_control_characters);

@@ -42,7 +42,10 @@ static sttp_request make_request(sttp_action action, const char *path, const cha
 static sttp_response make_response(int code, const char *echo, const char *message,
                                    const char *contents)
 {
-    return (sttp_response){(sttp_code)code, optional(echo), optional(message), optional(contents)};
+    return (sttp_response){.code = (sttp_code)code,
+                           .echo = optional(echo),
+                           .message = optional(message),
+                           .contents = optional(contents)};
 }
 
 START_TEST(request_bytes)
@@ -67,7 +70,27 @@ START_TEST(request_bytes)
         ck_assert_int_eq(write_request(&table[i].request), STTP_OK);
         ck_assert_uint_eq(size, strlen(table[i].line));
         ck_assert_mem_eq(buffer, table[i].line, size);
+        memset(buffer, 0, size);
+        ck_assert_int_eq(sttp_serialize_parsed_request(&table[i].request, buffer, size, &size),
+                         STTP_OK);
+        ck_assert_mem_eq(buffer, table[i].line, strlen(table[i].line));
+        ck_assert_int_eq(sttp_serialize_parsed_request(&table[i].request, NULL, 0, &size),
+                         STTP_ERR_BUFFER);
+        ck_assert_uint_eq(size, strlen(table[i].line));
     }
+}
+END_TEST
+
+/* What was judged once is not judged again: that is for who has parsed it. */
+START_TEST(parsed_request_is_not_judged)
+{
+    sttp_request request = {.action = STTP_ACTION_SHOW, .path = slice_of("a b/")};
+
+    ck_assert_int_eq(sttp_serialize_request(&request, buffer, sizeof buffer, &size, NULL),
+                     STTP_ERR_PATH_RELATIVE);
+    ck_assert_int_eq(sttp_serialize_parsed_request(&request, buffer, sizeof buffer, &size),
+                     STTP_OK);
+    ck_assert_mem_eq(buffer, "SHOW a b/\n", size);
 }
 END_TEST
 
@@ -433,6 +456,7 @@ int main(void)
 
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, request_bytes);
+    tcase_add_test(tcase, parsed_request_is_not_judged);
     tcase_add_test(tcase, response_bytes);
     tcase_add_test(tcase, request_refusals);
     tcase_add_test(tcase, request_limits);

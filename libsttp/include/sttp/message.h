@@ -89,6 +89,8 @@ typedef struct sttp_response {
     sttp_slice echo;     /* the path, the parent directory (410, 510), or "-" */
     sttp_slice message;  /* 300 and 500: what to do; else data is NULL */
     sttp_slice contents; /* 200: the text or the names, may be empty; else data is NULL */
+    sttp_slice bytes; /* all of a response that the parser has made, as the serializer would write
+                         it; data is NULL in others, and where a line ended with CR LF */
 } sttp_response;
 
 /* Whether `response` can be the answer to `request` (docs/protocol.md, sections 3 and 7): it echoes

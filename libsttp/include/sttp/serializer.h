@@ -23,6 +23,11 @@ extern "C" {
 STTP_API sttp_status sttp_serialize_request(const sttp_request *request, char *buffer,
                                             size_t capacity, size_t *size, sttp_problem *problem);
 
+/* The same of a request as sttp_parse_request has made it, without its origin or with it: nothing
+ * is checked again but the room. STTP_OK or STTP_ERR_BUFFER. */
+STTP_API sttp_status sttp_serialize_parsed_request(const sttp_request *request, char *buffer,
+                                                   size_t capacity, size_t *size);
+
 /* Writes `response`, its contents line included, in the same manner. Refused with 60 to 65,
  * STTP_ERR_UTF8 or STTP_ERR_CONTROL_CHARACTER: a code that is none, an echo that is empty or has a
  * space, "?" or a control character, a message or contents where the code has none or the other way
