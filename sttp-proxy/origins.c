@@ -150,6 +150,7 @@ static bool open_pool(struct worker *worker, struct origin *origin)
         .connect_timeout_ms = (unsigned)from->connect_timeout,
         .queue_timeout_ms = (unsigned)from->queue_timeout,
         .request_timeout_ms = (unsigned)from->response_timeout,
+        .parsed = true,
         .permit = permit,
         .permit_context = origin,
     };

@@ -10,6 +10,53 @@ static sttp_slice slice_of(const char *text)
     return (sttp_slice){text, strlen(text)};
 }
 
+enum {
+    SMALL = 256,       /* bytes, of a relay that is kept for another request */
+    FREE_RELAYS = 1024 /* that a worker keeps */
+};
+
+/* ---- memory ---- */
+
+static struct relay *allocate(struct worker *worker, size_t capacity)
+{
+    struct relay *relay = worker->free_relays;
+
+    if (capacity > SMALL || relay == NULL) {
+        capacity = capacity > SMALL ? capacity : SMALL;
+        relay = malloc(sizeof *relay + capacity);
+        if (relay != NULL)
+            relay->capacity = capacity;
+        return relay;
+    }
+    worker->free_relays = relay->next;
+    worker->free_relay_count--;
+    return relay;
+}
+
+/* On the worker's thread. */
+static void give_back(struct relay *relay)
+{
+    struct worker *worker = relay->worker;
+
+    if (relay->capacity > SMALL || worker->free_relay_count == FREE_RELAYS) {
+        free(relay);
+        return;
+    }
+    relay->next = worker->free_relays;
+    worker->free_relays = relay;
+    worker->free_relay_count++;
+}
+
+void relay_free_all(struct worker *worker)
+{
+    struct relay *relay;
+
+    while ((relay = worker->free_relays) != NULL) {
+        worker->free_relays = relay->next;
+        free(relay);
+    }
+}
+
 /* ---- copying ---- */
 
 static sttp_slice copy(char **room, sttp_slice from)
@@ -50,7 +97,7 @@ static size_t size_of(const sttp_request *request, const struct group *group, st
         size += request->origin.size + request->path.size;
     if (group != NULL)
         size += (group->count + 7) / 8;
-    return sizeof(struct relay) + size;
+    return size;
 }
 
 static void answer_without_memory(struct proxy *proxy, const sttp_request *request,
@@ -72,7 +119,7 @@ struct relay *relay_create(struct worker *worker, const sttp_request *request, s
                            struct group *group, sttp_slice key)
 {
     size_t size = size_of(request, group, key);
-    struct relay *relay = malloc(size);
+    struct relay *relay = allocate(worker, size);
     sttp_peer peer;
 
     if (relay == NULL) {
@@ -81,6 +128,7 @@ struct relay *relay_create(struct worker *worker, const sttp_request *request, s
     }
     sttp_reply_peer(reply, &peer);
     *relay = (struct relay){
+        .capacity = relay->capacity,
         .worker = worker,
         .reply = reply,
         .connection = sttp_reply_connection(reply),
@@ -89,7 +137,7 @@ struct relay *relay_create(struct worker *worker, const sttp_request *request, s
         .group = group,
     };
     copy_request(relay, request, key);
-    memset(relay->tried, 0, size - (size_t)((char *)relay->tried - (char *)relay));
+    memset(relay->tried, 0, size - (size_t)((char *)relay->tried - relay->bytes));
     relay->lease.path = (sttp_slice){relay->bytes, key.size + request->path.size};
     relay->lease.origin_size = key.size;
     return relay;
@@ -102,7 +150,16 @@ static void send_hit(void *reply, sttp_slice response)
     sttp_reply_send_bytes(reply, response);
 }
 
-/* Sends the answer that another relay has got. One of the proxy's own speaks of that one's target.
+/* What a server has sent goes on as it came. */
+static sttp_status pass_on(sttp_reply *reply, const sttp_response *response)
+{
+    if (response->bytes.data != NULL)
+        return sttp_reply_send_bytes(reply, response->bytes);
+    return sttp_reply_send(reply, response);
+}
+
+/* Sends the answer that another relay has got, maybe on its thread. One of the proxy's own speaks
+ * of that one's target.
  */
 static void complete_waiting(sttp_cache_lease *lease, const sttp_response *response)
 {
@@ -111,7 +168,7 @@ static void complete_waiting(sttp_cache_lease *lease, const sttp_response *respo
 
     if (answer.echo.size > relay->request.path.size)
         answer.echo = relay->echo;
-    sttp_reply_send(relay->reply, &answer);
+    pass_on(relay->reply, &answer);
     free(relay);
 }
 
@@ -154,7 +211,7 @@ bool relay_is_cached(struct relay *relay)
     case STTP_CACHE_FETCH:
         return false;
     case STTP_CACHE_HIT:
-        free(relay);
+        give_back(relay);
         break;
     case STTP_CACHE_WAIT:
         break;
@@ -172,13 +229,13 @@ void relay_answer(struct relay *relay, const sttp_response *response)
         sttp_cache_change_end(proxy->cache, &relay->change);
     if (relay->kept == RELAY_LEASE)
         sttp_cache_fill(proxy->cache, &relay->lease, response);
-    sttp_status status = sttp_reply_send(relay->reply, response);
+    sttp_status status = pass_on(relay->reply, response);
     if (status != STTP_OK && log_limit_admits(&proxy->failures, proxy->log))
         log_write(proxy->log, LOG_LEVEL_WARNING,
                   "connection %llu: %s %.*s: answered with 500 instead: %s",
                   (unsigned long long)relay->connection, sttp_action_name(relay->request.action),
                   (int)relay->echo.size, relay->echo.data, sttp_status_text(status));
-    free(relay);
+    give_back(relay);
 }
 
 void relay_refuse(struct relay *relay, sttp_code code, const char *message, const char *why)

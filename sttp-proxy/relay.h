@@ -10,6 +10,8 @@
 #include "sttp-proxy/failure.h"
 
 struct relay {
+    struct relay *next; /* of those that are free */
+    size_t capacity;    /* of `bytes` */
     struct worker *worker;
     sttp_reply *reply;
     uint64_t connection;  /* of the client, for the log */
@@ -36,6 +38,9 @@ struct relay {
  * NULL where memory is out: the reply was answered. */
 struct relay *relay_create(struct worker *worker, const sttp_request *request, sttp_reply *reply,
                            struct group *group, sttp_slice key);
+
+/* Frees those that a worker keeps for others to come. */
+void relay_free_all(struct worker *worker);
 
 /* Whether the cache answers it, or will: the relay is not to be sent on then. */
 bool relay_is_cached(struct relay *relay);

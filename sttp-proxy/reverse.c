@@ -116,7 +116,7 @@ static void report(struct relay *relay, health_result result)
     proxy_log_health(relay->worker->proxy, upstream, change);
 }
 
-static void ask(struct relay *relay);
+static void ask(struct relay *relay, uint64_t now);
 
 static void done(void *context, const sttp_response *response, const sttp_error *error)
 {
@@ -134,7 +134,7 @@ static void done(void *context, const sttp_response *response, const sttp_error 
     if (failure.tells)
         report(relay, failure.result);
     if (may_repeat(relay, &failure, error->status))
-        ask(relay);
+        ask(relay, sttp_server_now());
     else
         refuse(relay, &failure, "it is not repeated");
 }
@@ -163,9 +163,8 @@ static bool submit(struct relay *relay, struct upstream *upstream, uint64_t now)
     return false;
 }
 
-static void ask(struct relay *relay)
+static void ask(struct relay *relay, uint64_t now)
 {
-    uint64_t now = sttp_server_now();
     struct upstream *upstream;
 
     do {
@@ -194,7 +193,7 @@ void relay_reverse(struct worker *worker, const sttp_request *request, sttp_repl
     } else if (relay->hops >= PROXY_MAX_HOPS) {
         relay_refuse_loop(relay);
     } else if (!relay_is_cached(relay)) {
-        budget_add(group->budget, 1, sttp_server_now());
-        ask(relay);
+        budget_add(group->budget, 1, relay->started);
+        ask(relay, relay->started);
     }
 }

@@ -4,6 +4,8 @@
 
 #include <sttp/proxy_header.h>
 
+#include "sttp-proxy/relay.h"
+
 /* ---- pools ---- */
 
 static sttp_pool *open_pool(struct worker *worker, struct upstream *upstream, unsigned hops)
@@ -23,6 +25,7 @@ static sttp_pool *open_pool(struct worker *worker, struct upstream *upstream, un
         .connect_timeout_ms = (unsigned)from->connect_timeout,
         .queue_timeout_ms = (unsigned)from->queue_timeout,
         .request_timeout_ms = (unsigned)from->response_timeout,
+        .parsed = true,
         .no_repeat = true,
     };
 
@@ -107,5 +110,6 @@ void worker_end(void *context, void *argument)
     (void)context;
     sttp_libevent_destroy(&worker->loop);
     origins_release(&worker->origins);
+    relay_free_all(worker);
     free_memory(worker);
 }

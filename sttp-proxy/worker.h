@@ -8,6 +8,8 @@
 #include "sttp-proxy/origins.h"
 #include "sttp-proxy/proxy.h"
 
+struct relay;
+
 struct worker {
     struct proxy *proxy;
     sttp_libevent loop;
@@ -15,6 +17,8 @@ struct worker {
     balancer **balances;           /* of each group */
     balance_candidate *candidates; /* room for the largest group */
     struct origins origins;
+    struct relay *free_relays;
+    unsigned free_relay_count;
 };
 
 /* The engine's worker_begin and worker_end; the context is a struct proxy. */

@@ -35,22 +35,31 @@ static void give_back(sttp_async *async, sttp_call *call)
     async->free_count++;
 }
 
-/* A call with its line. Most lines are small; the serializer says how long another one is. */
-static sttp_status make_call(sttp_async *async, const sttp_request *request, sttp_call **made)
+static sttp_status write_line(const sttp_pool *pool, const sttp_request *request, sttp_call *call,
+                              size_t *size)
 {
+    if (pool->parsed)
+        return sttp_serialize_parsed_request(request, call->line, call->capacity, size);
+    return sttp_serialize_request(request, call->line, call->capacity, size, NULL);
+}
+
+/* A call with its line. Most lines are small; the serializer says how long another one is. */
+static sttp_status make_call(const sttp_pool *pool, const sttp_request *request, sttp_call **made)
+{
+    sttp_async *async = pool->async;
     sttp_call *call = allocate_call(async, 0);
     size_t size;
     sttp_status status;
 
     if (call == NULL)
         return STTP_ERR_MEMORY;
-    status = sttp_serialize_request(request, call->line, call->capacity, &size, NULL);
+    status = write_line(pool, request, call, &size);
     if (status == STTP_ERR_BUFFER) {
         give_back(async, call);
         call = allocate_call(async, size);
         if (call == NULL)
             return STTP_ERR_MEMORY;
-        status = sttp_serialize_request(request, call->line, call->capacity, &size, NULL);
+        status = write_line(pool, request, call, &size);
     }
     if (status != STTP_OK) {
         give_back(async, call);
@@ -182,7 +191,7 @@ static sttp_status take_request(sttp_pool *pool, const sttp_request *request, st
         link = sttp__pool_pick(pool, request->action);
     if (link == NULL && pool->queued >= pool->max_queued)
         return STTP_ERR_PIPELINE_FULL;
-    status = make_call(pool->async, request, call);
+    status = make_call(pool, request, call);
     if (status != STTP_OK)
         return status;
     begin(pool, *call, done, context);

@@ -180,6 +180,7 @@ static void copy_numbers(sttp_pool *pool, const sttp_pool_options *o)
     pool->idle_timeout = o->idle_timeout_ms * millisecond;
     pool->backoff_min = o->backoff_min_ms * millisecond;
     pool->backoff_max = o->backoff_max_ms * millisecond;
+    pool->parsed = o->parsed;
     pool->no_repeat = o->no_repeat;
     pool->preamble_size = o->preamble_size;
     pool->permit = o->permit;

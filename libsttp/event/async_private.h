@@ -232,6 +232,7 @@ struct sttp_pool {
     uint64_t idle_timeout;
     uint64_t backoff_min;
     uint64_t backoff_max;
+    bool parsed;
     bool no_repeat;
     char *preamble;
     size_t preamble_size;

@@ -151,6 +151,10 @@ typedef struct sttp_pool_options {
     unsigned backoff_max_ms;   /* to at most this, default 10,000, and a random part of it is waited
                                   for; the first answer of a connection resets it */
 
+    /* Requests are as sttp_parse_request has made them, with or without their origin: they are not
+     * checked again. */
+    bool parsed;
+
     /* A request that was sent is never repeated; otherwise SHOW and LIST are, as client.h says. */
     bool no_repeat;
 
