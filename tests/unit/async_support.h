@@ -336,7 +336,7 @@ static inline int run_cases(const char *name, TCase *cases)
     SRunner *runner;
     int failed;
 
-    tcase_set_timeout(cases, 60);
+    tcase_set_timeout(cases, 100);
     suite_add_tcase(suite, cases);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
