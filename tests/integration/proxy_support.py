@@ -32,7 +32,8 @@ def through(address, line):
 
 
 def forward(*allow, **more):
-    return {"forward": {"enabled": True, "allow": list(allow), **more}}
+    allowed = {"allow": list(allow)} if allow else {}
+    return {"forward": {"enabled": True, **allowed, **more}}
 
 
 def upstream(address, **more):
@@ -93,8 +94,8 @@ class Watched(Proxy):
     def __init__(self, settings, *args, **options):
         # The leak checker uses ptrace itself.
         super().__init__(settings, *args, env={"ASAN_OPTIONS": "detect_leaks=0:exitcode=86"},
-                         wrapper=["strace", "-D", "-f", "-yy", "-qq", "-e", "trace=connect", "-o", "LOG"],
-                         **options)
+                         wrapper=["strace", "-D", "-f", "-yy", "-qq", "-e", "trace=connect", "-o",
+                                  "LOG"], **options)
         trace = self._own / "connects"
         self.command[self.command.index("LOG")] = str(trace)
         self._trace = trace
@@ -163,12 +164,14 @@ class Relay:
         self._lock = threading.Lock()
         self._sockets = []
         self._threads = []
+        self._over = False
 
     def __enter__(self):
         self._start(self._accept)
         return self
 
     def __exit__(self, *_):
+        self._over = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self.cut()
         for thread in self._threads:
@@ -180,27 +183,34 @@ class Relay:
         self._threads.append(thread)
         thread.start()
 
+    def _keep(self, one):
+        """To be cut."""
+        with self._lock:
+            self._sockets.append(one)
+        if self._over:
+            self.cut()
+
     def cut(self):
         """Ends all connections."""
         with self._lock:
             for one in self._sockets:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
+            self._sockets.clear()
 
     def _accept(self):
         with contextlib.suppress(OSError):  # the listener is shut down
             while True:
                 client, _ = self._listener.accept()
+                self._keep(client)
                 with self._lock:
-                    self._sockets.append(client)
                     self.taken.append(bytearray())
                     note = self.taken[-1]
                 self._start(self._serve, client, note)
 
     def _serve(self, client, note):
         with contextlib.suppress(OSError), client, connect(self.target) as server:
-            with self._lock:
-                self._sockets.append(server)
+            self._keep(server)
             self._start(self._pump, server, client, None)
             self._pump(client, server, note)
 

@@ -1,5 +1,5 @@
-"""What stands behind proxies in their tests fails as it is told to: tests/faults/upstream.c, and the
-relay that counts."""
+"""What stands behind proxies in their tests fails as it is told to: tests/faults/upstream.c, and
+the relay that counts."""
 
 import contextlib
 import sys
