@@ -43,15 +43,15 @@ static bool tells(enum proxy_count count)
            count == COUNT_UNREACHABLE || count == COUNT_LOST || count == COUNT_INVALID;
 }
 
-static health_result result_of(enum proxy_count count, int system_errno)
+static health_result result_of(enum proxy_count count, const sttp_error *error)
 {
     if (count == COUNT_CONNECT_TIMEOUT || count == COUNT_RESPONSE_TIMEOUT)
         return HEALTH_TIMEOUT;
     if (count == COUNT_INVALID)
         return HEALTH_INVALID;
     if (count == COUNT_UNREACHABLE)
-        return HEALTH_REFUSED;
-    return system_errno != 0 ? HEALTH_RESET : HEALTH_CLOSED;
+        return error->cause == STTP_ERR_RESOLVE ? HEALTH_UNRESOLVED : HEALTH_REFUSED;
+    return error->system_errno != 0 ? HEALTH_RESET : HEALTH_CLOSED;
 }
 
 static const char *message_of(enum proxy_count count)
@@ -95,7 +95,7 @@ struct failure failure_of(const sttp_error *error)
         .of_hop = !unknown && count != COUNT_INVALID && count != COUNT_MEMORY,
         .was_sent = error->phase == STTP_PHASE_RECEIVE,
         .tells = tells(count),
-        .result = result_of(count, error->system_errno),
+        .result = result_of(count, error),
     };
 }
 

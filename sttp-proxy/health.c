@@ -35,6 +35,8 @@ const char *health_result_text(health_result result)
         return "connection closed";
     case HEALTH_REFUSED:
         return "connection refused";
+    case HEALTH_UNRESOLVED:
+        return "its name cannot be resolved";
     case HEALTH_RESET:
         return "connection reset";
     }
@@ -195,7 +197,7 @@ static health_change take_back(health_record *health, uint64_t now)
 static health_change fail(health_record *health, unsigned *failed, health_result cause,
                           uint64_t now)
 {
-    bool at_once = cause == HEALTH_REFUSED || cause == HEALTH_RESET;
+    bool at_once = cause >= HEALTH_REFUSED;
 
     if (!at_once && ++*failed < health->options.fall)
         return HEALTH_SAME;

@@ -2,9 +2,9 @@
  * that live on it, and by active checks where there are any. Time is passed in: milliseconds of a
  * monotonic clock. Every function may be called from any thread.
  *
- *   - A refused or reset connection ejects at once; other failures do when `fall` requests in a row
- *     fail, or `fall` checks in a row. Requests and checks are counted apart: each finds what the
- *     other does not see.
+ *   - A refused or reset connection, and a name without an address, ejects at once; other failures
+ * do when `fall` requests in a row fail, or `fall` checks in a row. Requests and checks are counted
+ * apart: each finds what the other does not see.
  *   - With active checks, an ejected upstream returns when `rise` of them in a row succeed.
  *   - Without, one request is let through as a trial after HEALTH_MIN_EJECTION; if it fails, after
  *     twice that time, up to HEALTH_MAX_EJECTION. Who stays up for that long begins anew. A trial
@@ -32,10 +32,11 @@ typedef struct health_options {
 /* What came of a request or a check. */
 typedef enum health_result {
     HEALTH_OK = 0,
-    HEALTH_TIMEOUT, /* no connection, or no answer, in time */
-    HEALTH_INVALID, /* an answer that is none */
-    HEALTH_CLOSED,  /* the connection ended in good order, without an answer */
-    HEALTH_REFUSED, /* no connection: refused, unreachable, no such socket */
+    HEALTH_TIMEOUT,    /* no connection, or no answer, in time */
+    HEALTH_INVALID,    /* an answer that is none */
+    HEALTH_CLOSED,     /* the connection ended in good order, without an answer */
+    HEALTH_REFUSED,    /* no connection: refused, unreachable, no such socket */
+    HEALTH_UNRESOLVED, /* its name has no address */
     HEALTH_RESET
 } health_result;
 

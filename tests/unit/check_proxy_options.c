@@ -114,7 +114,7 @@ static const struct every_key {
     {"forward.send_proxy", "0", "v2", "1", "none", "0"},
     {"reverse", "0", "[{prefix: /, upstreams: [a]}]", "1", NULL, NULL},
     {"max_upstream_connections", "4", "1", "1", "1024", "1024"},
-    {"max_upstream_in_flight", "64", "1", "1", "65536", "65536"},
+    {"max_upstream_in_flight", "256", "1", "1", "65536", "65536"},
     {"max_queued", "1024", "1", "1", "1000000", "1000000"},
     {"connect_timeout", "5000", "500ms", "500", "1m", "60000"},
     {"queue_timeout", "5000", "500ms", "500", "1m", "60000"},
