@@ -250,27 +250,24 @@ static bool reserve_timers(sttp__resolver *resolver)
     return false;
 }
 
-/* A channel takes 80 KiB, and most programs need none for long: it is made when a name is asked
- * for. But who gives servers is told at once where they cannot be read. */
+/* The channel is made when a name is asked for: it takes 80 KiB, and many programs need none. */
 sttp_status sttp__resolver_create(sttp_async *async, const sttp__resolver_options *options,
                                   sttp__resolver **resolver)
 {
-    sttp__resolver *made = allocate(async);
-    sttp_status status;
+    sttp__resolver *made;
 
     *resolver = NULL;
+    if (options->dns_servers && !sttp__dns_servers_are_good(options->dns_servers))
+        return STTP_ERR_ARGUMENT;
+    made = allocate(async);
     if (!made)
         return STTP_ERR_MEMORY;
     if (!copy_options(made, options) || !reserve_timers(made)) {
         release(made);
         return STTP_ERR_MEMORY;
     }
-    status = made->dns_servers ? sttp__channel_open(made) : STTP_OK;
-    if (status == STTP_OK)
-        *resolver = made;
-    else
-        sttp__resolver_destroy(made);
-    return status;
+    *resolver = made;
+    return STTP_OK;
 }
 
 void sttp__resolver_destroy(sttp__resolver *resolver)

@@ -180,37 +180,34 @@ static int make_channel(sttp__resolver *resolver, ares_channel *channel)
     return ares_init_options(channel, &options, mask);
 }
 
-static sttp_status set_up(sttp__resolver *resolver, ares_channel channel)
+static bool set_up(sttp__resolver *resolver, ares_channel channel)
 {
-    int mask, result = ARES_SUCCESS;
+    int mask;
 
     ares_set_socket_functions(channel, &socket_functions, resolver);
-    if (resolver->dns_servers)
-        result = ares_set_servers_ports_csv(channel, resolver->dns_servers);
-    if (result != ARES_SUCCESS)
-        return result == ARES_ENOMEM ? STTP_ERR_MEMORY : STTP_ERR_ARGUMENT;
-    result = ares_save_options(channel, &resolver->config, &mask);
-    if (result == ARES_SUCCESS)
-        return STTP_OK;
+    if (resolver->dns_servers &&
+        ares_set_servers_ports_csv(channel, resolver->dns_servers) != ARES_SUCCESS)
+        return false;
+    if (ares_save_options(channel, &resolver->config, &mask) == ARES_SUCCESS)
+        return true;
     ares_destroy_options(&resolver->config);
-    return STTP_ERR_MEMORY;
+    return false;
 }
 
-sttp_status sttp__channel_open(sttp__resolver *resolver)
+bool sttp__channel_open(sttp__resolver *resolver)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     ares_channel channel;
-    sttp_status status;
 
     pthread_once(&once, initialize);
     if (make_channel(resolver, &channel) != ARES_SUCCESS)
-        return STTP_ERR_MEMORY;
-    status = set_up(resolver, channel);
-    if (status == STTP_OK)
+        return false;
+    if (set_up(resolver, channel)) {
         resolver->channel = channel;
-    else
-        ares_destroy(channel);
-    return status;
+        return true;
+    }
+    ares_destroy(channel);
+    return false;
 }
 
 void sttp__channel_close(sttp__resolver *resolver)
@@ -233,7 +230,7 @@ void sttp__channel_renew(sttp__resolver *resolver)
 
     if (!old)
         return;
-    if (sttp__channel_open(resolver) != STTP_OK) {
+    if (!sttp__channel_open(resolver)) {
         resolver->config = old_config;
         memset(&resolver->resolv_stamp, 0, sizeof resolver->resolv_stamp);
         return;

@@ -66,3 +66,55 @@ bool sttp__host_is_name(const char *host)
     return size <= LONGEST_NAME && strchr(host, ':') == NULL &&
            sttp_url_build(&url, NULL, 0, &size) == STTP_ERR_BUFFER;
 }
+
+/* ":53", or nothing. */
+static bool is_port(const char *text)
+{
+    size_t digits = *text == ':' ? strspn(text + 1, "0123456789") : 0;
+    unsigned long port;
+
+    if (*text == '\0')
+        return true;
+    port = digits > 0 && digits <= 5 ? strtoul(text + 1, NULL, 10) : 0;
+    return port > 0 && port <= UINT16_MAX && text[1 + digits] == '\0';
+}
+
+/* "192.0.2.1:53", "[::1]:53", "::1". */
+static bool is_server(char *text)
+{
+    char *colon = strchr(text, ':'), *bracket = strchr(text, ']');
+    sttp__inet_address address;
+
+    if (strchr(text, '%')) /* c-ares has no zones */
+        return false;
+    if (*text == '[') {
+        if (!bracket || !is_port(bracket + 1))
+            return false;
+        *bracket = '\0';
+        return sttp__inet_address_parse(text + 1, &address) && address.any.sa_family == AF_INET6;
+    }
+    if (colon && !strchr(colon + 1, ':')) {
+        if (!is_port(colon))
+            return false;
+        *colon = '\0';
+    }
+    return sttp__inet_address_parse(text, &address);
+}
+
+bool sttp__dns_servers_are_good(const char *list)
+{
+    char server[INET6_ADDRSTRLEN + sizeof "[]:65535"];
+    size_t size;
+
+    for (;; list += size + 1) {
+        size = strcspn(list, ",");
+        if (size >= sizeof server)
+            return false;
+        memcpy(server, list, size);
+        server[size] = '\0';
+        if (!is_server(server))
+            return false;
+        if (list[size] == '\0')
+            return true;
+    }
+}

@@ -193,6 +193,9 @@ bool sttp__host_is_localhost(const char *host);
 /* Whether somebody can be asked for it: the host rule of URLs. */
 bool sttp__host_is_name(const char *host);
 
+/* Whether it is a list of addresses with or without ports: c-ares takes almost anything for one. */
+bool sttp__dns_servers_are_good(const char *list);
+
 /* ---- resolve_hosts.c ---- */
 
 /* The addresses that the hosts file has for `host` (in lower case), at most `capacity`; how many.
@@ -207,8 +210,8 @@ void sttp__addresses_order(sttp__inet_address *addresses, size_t count);
 
 /* ---- resolve_channel.c: c-ares ---- */
 
-/* Makes the channel. STTP_OK, STTP_ERR_MEMORY, or STTP_ERR_ARGUMENT for the list of servers. */
-sttp_status sttp__channel_open(sttp__resolver *resolver);
+/* Makes the channel. False where memory is out. */
+bool sttp__channel_open(sttp__resolver *resolver);
 
 /* Closes it. What is under way is STTP__LOST, or STTP__NO_MEMORY where it was broken. */
 void sttp__channel_close(sttp__resolver *resolver);

@@ -165,7 +165,7 @@ bool sttp__query(sttp__name *name)
     sttp__resolver *resolver = name->resolver;
     char text[2 * STTP__NAME_SIZE];
 
-    if (!resolver->channel && sttp__channel_open(resolver) != STTP_OK) {
+    if (!resolver->channel && !sttp__channel_open(resolver)) {
         set_outcomes(name, STTP__NO_MEMORY);
         sttp__name_answered(name);
         return true;

@@ -21,7 +21,8 @@
 
 static uint64_t clock_offset; /* microseconds */
 
-int clock_gettime(clockid_t clock, struct timespec *now)
+/* c-ares must find it, too. */
+__attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct timespec *now)
 {
     long result = syscall(SYS_clock_gettime, clock, now);
 

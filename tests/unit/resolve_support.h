@@ -90,7 +90,7 @@ static inline void pass(uint64_t microseconds)
 
 typedef struct asker {
     sttp__lookup lookup;
-    unsigned calls;
+    unsigned calls, heard; /* heard: what hear() has waited for */
     sttp_status status;
     char reason[80];
     char addresses[4096]; /* "192.0.2.1:80 [2001:db8::1]:80", in their order */
@@ -145,12 +145,11 @@ static inline void ask(asker *a, const char *host)
     ask_family(a, host, AF_UNSPEC);
 }
 
-/* Waits for the next time that it is told something. */
+/* Waits until it is told something that was not heard yet. */
 static inline void hear(asker *a)
 {
-    unsigned calls = a->calls;
-
-    WAIT_FOR(a->calls > calls);
+    WAIT_FOR(a->calls > a->heard);
+    a->heard = a->calls;
 }
 
 static inline void expect(const asker *a, unsigned calls, const char *addresses)
