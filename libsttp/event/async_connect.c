@@ -1,10 +1,12 @@
 /* When to connect, and where: one attempt at a time for each pool. A name is followed from the
- * first time it is needed, so that later connections need not wait for it, and that connections to
- * addresses which it has no more are given up. */
+ * first time it is needed for as long as there are connections, so that later ones need not wait
+ * for it, and that those to addresses which it has no more are given up. */
 #include "async_private.h"
 
 #include <string.h>
 #include <unistd.h>
+
+enum { FOLLOW_AGAIN = 5 * 1000 * 1000 }; /* a name that could not be looked up */
 
 static bool has_idle_link(const sttp_pool *pool)
 {
@@ -33,15 +35,19 @@ static void out_of_memory(sttp_pool *pool, sttp_phase phase)
     sttp__connect_failed(pool, &error);
 }
 
+static bool start_lookup(sttp_pool *pool)
+{
+    pool->following = sttp__lookup_start(pool->async->resolver, &pool->lookup, pool->host,
+                                         pool->port, pool->family) == STTP_OK;
+    return pool->following;
+}
+
 static void follow_name(sttp_pool *pool)
 {
     pool->race.more = true;
     if (pool->following)
         return;
-    if (sttp__lookup_start(pool->async->resolver, &pool->lookup, pool->host, pool->port,
-                           pool->family) == STTP_OK)
-        pool->following = true;
-    else
+    if (!start_lookup(pool))
         out_of_memory(pool, STTP_PHASE_RESOLVE);
 }
 
@@ -175,12 +181,17 @@ static void retire_unknown(const sttp_pool *pool)
         sttp__link_retire(link);
 }
 
+/* Connections are kept where nobody could tell whether there are other addresses now. */
 static void lookup_failed(sttp_pool *pool, const sttp__answer *answer)
 {
     sttp_error error;
 
     forget_known(pool);
     pool->following = false;
+    pool->follow_at = pool->async->now + FOLLOW_AGAIN;
+    sttp__pool_touch(pool);
+    if (answer->gone)
+        retire_unknown(pool);
     if (!pool->connecting)
         return;
     pool->race.more = false;
@@ -191,6 +202,24 @@ static void lookup_failed(sttp_pool *pool, const sttp__answer *answer)
     } else {
         sttp__fault_resolve(&error, pool, answer->reason);
         sttp__connect_failed(pool, &error);
+    }
+}
+
+void sttp__connect_follow(sttp_pool *pool)
+{
+    const bool named = pool->socket_path == NULL && pool->given.count == 0;
+
+    if (pool->destroyed)
+        return;
+    if (pool->following && pool->link_count == 0 && !pool->connecting) {
+        sttp__lookup_cancel(&pool->lookup);
+        pool->following = false;
+        forget_known(pool);
+    } else if (!pool->following && pool->link_count > 0 && named) {
+        if (pool->async->now >= pool->follow_at && !start_lookup(pool))
+            pool->follow_at = pool->async->now + FOLLOW_AGAIN;
+        if (!pool->following)
+            sttp__pool_wake_at(pool, pool->follow_at);
     }
 }
 

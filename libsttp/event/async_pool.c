@@ -127,6 +127,7 @@ void sttp__pool_work(sttp_pool *pool)
     close_retired(pool);
     hand_out(pool);
     sttp__connect_if_wanted(pool);
+    sttp__connect_follow(pool);
 }
 
 /* ---- time ---- */

@@ -196,6 +196,8 @@ void sttp__connect_won(sttp_pool *pool, int fd, const sttp__inet_address *peer);
 void sttp__connect_failed(sttp_pool *pool, const sttp_error *error);
 /* Has the next attempt wait. */
 void sttp__connect_back_off(sttp_pool *pool);
+/* Begins to follow the pool's name, or ends it, as there are connections or none. */
+void sttp__connect_follow(sttp_pool *pool);
 void sttp__connect_looked_up(sttp__lookup *lookup, const sttp__answer *answer);
 void sttp__connect_stop(sttp_pool *pool);
 
@@ -252,7 +254,8 @@ struct sttp_pool {
     sttp__timer timer;
 
     sttp__lookup lookup;
-    bool following; /* the lookup was started and is not over */
+    bool following;     /* the lookup was started and is not over */
+    uint64_t follow_at; /* not before: it was over without an address */
     bool connecting;
     bool crowded; /* all connections had something in flight when one more was given to them */
     sttp__race race;

@@ -102,6 +102,7 @@ static void tell(sttp__lookup *lookup)
     sttp__inet_address addresses[STTP__ADDRESSES_MAX];
     sttp__answer answer = {.status = name->status,
                            .reason = name->reason,
+                           .gone = name->gone,
                            .addresses = addresses,
                            .more = name->asking};
 

@@ -56,6 +56,7 @@ typedef union sttp__inet_address {
 typedef struct sttp__answer {
     sttp_status status; /* STTP_OK, with at least one address; STTP_ERR_RESOLVE, STTP_ERR_MEMORY */
     const char *reason; /* behind "cannot resolve NAME: "; static; NULL with STTP_OK */
+    bool gone;          /* with STTP_ERR_RESOLVE: it has no address. Else nobody could tell */
 
     /* In the order to try them: RFC 6724, and the families take turns (RFC 8305). They have the
      * port that the lookup has asked for. Valid until `done` returns, whatever it does. */

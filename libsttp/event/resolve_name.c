@@ -67,30 +67,34 @@ static const char *no_address(int family)
     return family == AF_INET ? "it has no IPv4 address" : "it has no IPv6 address";
 }
 
+static void set_failure(sttp__name *name, sttp_status status, const char *reason, bool gone)
+{
+    name->status = status;
+    name->reason = reason;
+    name->gone = gone;
+}
+
 /* Why there is no address. */
 static void explain(sttp__name *name)
 {
-    bool no_such_name = true;
+    bool no_such_name = !name->literal;
 
-    name->status = STTP_ERR_RESOLVE;
-    name->reason = no_address(name->family);
     for (size_t i = 0; i < STTP__FAMILIES; i++) {
         const sttp__family *family = &name->families[i];
 
         if (family->outcome == STTP__NO_MEMORY) {
-            name->status = STTP_ERR_MEMORY;
-            name->reason = sttp_status_text(STTP_ERR_MEMORY);
+            set_failure(name, STTP_ERR_MEMORY, sttp_status_text(STTP_ERR_MEMORY), false);
             return;
         }
         if (family->outcome == STTP__FAILED) {
-            name->reason = family->reason;
+            set_failure(name, STTP_ERR_RESOLVE, family->reason, false);
             return;
         }
         if (sttp__name_wants(name, family) && !family->no_such_name)
             no_such_name = false;
     }
-    if (no_such_name && !name->literal)
-        name->reason = "no such name";
+    set_failure(name, STTP_ERR_RESOLVE, no_such_name ? "no such name" : no_address(name->family),
+                true);
 }
 
 /* False where memory is out, and then there is what was before. */
@@ -113,14 +117,15 @@ static bool take(sttp__name *name, const sttp__inet_address *addresses, size_t c
 
 static void set_known(sttp__name *name, const sttp__inet_address *addresses, size_t count)
 {
-    name->reason = NULL;
-    if (take(name, addresses, count)) {
+    if (!take(name, addresses, count)) {
+        if (name->count == 0)
+            set_failure(name, STTP_ERR_MEMORY, sttp_status_text(STTP_ERR_MEMORY), false);
+    } else if (count == 0) {
+        explain(name);
+    } else {
         name->status = STTP_OK;
-        if (count == 0)
-            explain(name);
-    } else if (name->count == 0) {
-        name->status = STTP_ERR_MEMORY;
-        name->reason = sttp_status_text(STTP_ERR_MEMORY);
+        name->reason = NULL;
+        name->gone = false;
     }
 }
 

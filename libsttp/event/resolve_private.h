@@ -75,6 +75,7 @@ struct sttp__name {
 
     sttp_status status; /* STTP_NEED_MORE: nothing is known yet */
     const char *reason;
+    bool gone;
     sttp__inet_address *addresses; /* of both families, in the order to try them */
     size_t count;
     char host[]; /* in lower case, ended by a zero byte */

@@ -154,6 +154,7 @@ START_TEST(what_there_is_not)
     ask(&none, "none.test");
     hear(&none);
     expect_failure(&none, 1, "no such name");
+    ck_assert(none.gone);
     ask(&empty, "empty.test");
     hear(&empty);
     expect_failure(&empty, 1, "it has no IPv4 or IPv6 address");
@@ -166,6 +167,7 @@ START_TEST(what_there_is_not)
     ask(&empty, "empty.test");
     hear(&empty);
     expect(&empty, 3, "127.0.0.5:80");
+    ck_assert(!empty.gone);
     ck_assert_uint_eq(rule->asked[0], 2);
 }
 END_TEST

@@ -21,6 +21,7 @@ START_TEST(a_failure_is_kept_for_a_second)
     rule->rcode = ns_r_servfail;
     ask_and_hear(&a, "a.test");
     expect_failure(&a, 1, nobody_could);
+    ck_assert(!a.gone);
     asked = rule->asked[0];
     ask_and_hear(&a, "a.test");
     expect_failure(&a, 2, nobody_could);

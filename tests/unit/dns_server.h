@@ -48,28 +48,28 @@ typedef struct dns_server {
 static dns_server servers[MOST_SERVERS];
 static size_t server_count;
 
-static inline struct sockaddr_in ipv4_place(const char *ip, uint16_t port)
+static inline struct sockaddr_in ipv4_address(const char *ip, uint16_t port)
 {
-    struct sockaddr_in place = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
 
-    ck_assert_int_eq(inet_pton(AF_INET, ip, &place.sin_addr), 1);
-    return place;
+    ck_assert_int_eq(inet_pton(AF_INET, ip, &address.sin_addr), 1);
+    return address;
 }
 
 /* Both sockets on one port; false where another program has it for TCP. */
 static inline bool bind_both(dns_server *server, const char *ip, uint16_t port)
 {
-    struct sockaddr_in place = ipv4_place(ip, port);
-    socklen_t size = sizeof place;
+    struct sockaddr_in address = ipv4_address(ip, port);
+    socklen_t size = sizeof address;
     const int on = 1;
 
     server->udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     server->tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(server->tcp, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(server->udp, (struct sockaddr *)&place, size) == 0 &&
-        getsockname(server->udp, (struct sockaddr *)&place, &size) == 0 &&
-        bind(server->tcp, (struct sockaddr *)&place, size) == 0 && listen(server->tcp, 8) == 0) {
-        server->port = ntohs(place.sin_port);
+    if (bind(server->udp, (struct sockaddr *)&address, size) == 0 &&
+        getsockname(server->udp, (struct sockaddr *)&address, &size) == 0 &&
+        bind(server->tcp, (struct sockaddr *)&address, size) == 0 && listen(server->tcp, 8) == 0) {
+        server->port = ntohs(address.sin_port);
         return true;
     }
     close(server->udp);

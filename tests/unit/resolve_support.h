@@ -95,7 +95,7 @@ typedef struct asker {
     char reason[80];
     char addresses[4096]; /* "192.0.2.1:80 [2001:db8::1]:80", in their order */
     size_t count;
-    bool more;
+    bool more, gone;
     void (*then)(struct asker *asker); /* called at the end of `done` */
     void *context;
 } asker;
@@ -110,6 +110,7 @@ static inline void looked_up(sttp__lookup *lookup, const sttp__answer *answer)
     a->calls++;
     a->status = answer->status;
     a->more = answer->more;
+    a->gone = answer->gone;
     a->count = answer->count;
     snprintf(a->reason, sizeof a->reason, "%s", answer->reason ? answer->reason : "");
     a->addresses[0] = '\0';
