@@ -76,26 +76,26 @@ static bool is_idle(const struct origin *origin)
     return counts.in_flight == 0 && counts.queued == 0;
 }
 
-/* Forgets those that nothing was asked of for a while, a few with each call, and where there are
- * too many the first that is idle. False where there is no room for one more. */
-static bool make_room(struct origins *origins, uint64_t now)
+static struct origin *longest_idle(const struct origins *origins)
 {
     struct origin *origin = TAILQ_FIRST(&origins->by_use);
 
-    for (int i = 0; i < 4 && origin != NULL && now - origin->used >= KEPT_UNUSED; i++) {
-        struct origin *next = TAILQ_NEXT(origin, by_use);
-        if (is_idle(origin))
-            remove_origin(origins, origin);
-        origin = next;
-    }
-    origin = TAILQ_FIRST(&origins->by_use);
-    while (origins->count >= MOST_ORIGINS && origin != NULL && !is_idle(origin))
+    while (origin != NULL && !is_idle(origin))
         origin = TAILQ_NEXT(origin, by_use);
-    if (origins->count < MOST_ORIGINS)
-        return true;
-    if (origin != NULL)
-        remove_origin(origins, origin);
-    return origin != NULL;
+    return origin;
+}
+
+/* For one more: forgets the one that nothing was asked of for a while, or any that is idle where
+ * there are too many. False where there is no room. */
+static bool make_room(struct origins *origins, uint64_t now)
+{
+    bool is_full = origins->count >= MOST_ORIGINS;
+    struct origin *origin = longest_idle(origins);
+
+    if (origin == NULL || (!is_full && now - origin->used < KEPT_UNUSED))
+        return !is_full;
+    remove_origin(origins, origin);
+    return true;
 }
 
 static bool grow(struct origins *origins)

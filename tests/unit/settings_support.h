@@ -62,7 +62,8 @@ static inline void run_list(struct run *run, const char *first, va_list more)
     }
     run->report.out = open_memstream(&run->text, &run->size);
     ck_assert_ptr_nonnull(run->report.out);
-    run->status = settings_load(&sttpd_program, argc, argv, &run->options, &run->command, &run->report);
+    run->status =
+        settings_load(&sttpd_program, argc, argv, &run->options, &run->command, &run->report);
     fclose(run->report.out);
 }
 
