@@ -164,8 +164,8 @@ static struct origin *add(struct worker *worker, uint64_t hash, const char *host
     struct origins *origins = &worker->origins;
     size_t size = strlen(host) + 1;
 
-    if (!make_room(origins, sttp_server_now()) ||
-        (origins->count >= origins->bucket_count && !grow(origins)))
+    if ((origins->count >= origins->bucket_count && !grow(origins)) ||
+        !make_room(origins, sttp_server_now()))
         return NULL;
     struct origin *origin = calloc(1, sizeof *origin + size);
     if (origin == NULL)
