@@ -48,16 +48,30 @@ static health_result result_of(const sttp_response *response, const sttp_error *
     return HEALTH_OK;
 }
 
+/* A check that finds no memory or no descriptor says nothing of the upstream. */
+static bool says_something(const sttp_error *error)
+{
+    enum proxy_count count = failure_of(error).count;
+
+    return count != COUNT_MEMORY && count != COUNT_DESCRIPTORS;
+}
+
+static void note(struct check *check, health_result result)
+{
+    health_change change = health_check(check->upstream->health, result, sttp_server_now());
+
+    if (change != HEALTH_SAME)
+        proxy_log_health(check->checks->proxy, check->upstream, change);
+}
+
 static void done(void *context, const sttp_response *response, const sttp_error *error)
 {
     struct check *check = context;
 
     if (response == NULL && error->status == STTP_ERR_CANCELLED)
         return;
-    health_change change =
-        health_check(check->upstream->health, result_of(response, error), sttp_server_now());
-    if (change != HEALTH_SAME)
-        proxy_log_health(check->checks->proxy, check->upstream, change);
+    if (response != NULL || says_something(error))
+        note(check, result_of(response, error));
     sttp_pool_destroy(check->pool);
     check->pool = NULL;
     wait_for_next(check);
@@ -93,7 +107,6 @@ static sttp_status ask(struct check *check)
     return status;
 }
 
-/* A check that finds no memory says nothing of the upstream. */
 static void begin(evutil_socket_t fd, short what, void *argument)
 {
     struct check *check = argument;

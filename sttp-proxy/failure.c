@@ -1,5 +1,7 @@
 #include "sttp-proxy/failure.h"
 
+#include <errno.h>
+
 static enum proxy_count timeout_of(sttp_phase phase)
 {
     switch (phase) {
@@ -17,9 +19,28 @@ static enum proxy_count timeout_of(sttp_phase phase)
     return COUNT_QUEUE_TIMEOUT;
 }
 
-static enum proxy_count count_of(sttp_status status, sttp_phase phase)
+/* What the system lacks for a connection here, whoever is at its other end. */
+static enum proxy_count unreachable(int system_errno)
 {
-    switch (status) {
+    switch (system_errno) {
+    case ENOMEM:
+    case ENOBUFS:
+        return COUNT_MEMORY;
+    case EMFILE:
+    case ENFILE:
+        return COUNT_DESCRIPTORS;
+    default:
+        return COUNT_UNREACHABLE;
+    }
+}
+
+static enum proxy_count count_of(const sttp_error *error)
+{
+    const sttp_phase phase = error->phase;
+
+    switch (error->cause) {
+    case STTP_ERR_CANCELLED:
+        return COUNT_STOPPED;
     case STTP_ERR_TIMEOUT:
         return timeout_of(phase);
     case STTP_ERR_PIPELINE_FULL:
@@ -32,11 +53,11 @@ static enum proxy_count count_of(sttp_status status, sttp_phase phase)
     case STTP_ERR_CONTENTS_LINE_TOO_LONG:
         return COUNT_INVALID;
     default:
-        return phase == STTP_PHASE_RECEIVE ? COUNT_LOST : COUNT_UNREACHABLE;
+        return phase == STTP_PHASE_RECEIVE ? COUNT_LOST : unreachable(error->system_errno);
     }
 }
 
-/* What does not fit into a queue here says nothing about the server behind it. */
+/* What is lacking here says nothing about the server behind it. */
 static bool tells(enum proxy_count count)
 {
     return count == COUNT_CONNECT_TIMEOUT || count == COUNT_RESPONSE_TIMEOUT ||
@@ -73,6 +94,10 @@ static const char *message_of(enum proxy_count count)
         return "invalid answer from upstream";
     case COUNT_MEMORY:
         return "out of memory; try again later";
+    case COUNT_DESCRIPTORS:
+        return "the proxy has no descriptor left; try again later";
+    case COUNT_STOPPED:
+        return "the proxy was stopped";
     case COUNT_RETRIES:
     case COUNT_DENIED:
     case COUNT_LOOPS:
@@ -84,15 +109,21 @@ static const char *message_of(enum proxy_count count)
     return "it failed";
 }
 
+static bool is_of_hop(enum proxy_count count)
+{
+    return count != COUNT_INVALID && count != COUNT_MEMORY && count != COUNT_DESCRIPTORS &&
+           count != COUNT_STOPPED;
+}
+
 struct failure failure_of(const sttp_error *error)
 {
-    enum proxy_count count = count_of(error->cause, error->phase);
+    enum proxy_count count = count_of(error);
     bool unknown = error->status == STTP_ERR_OUTCOME_UNKNOWN;
 
     return (struct failure){
         .count = count,
         .message = unknown ? "outcome unknown" : message_of(count),
-        .of_hop = !unknown && count != COUNT_INVALID && count != COUNT_MEMORY,
+        .of_hop = !unknown && is_of_hop(count),
         .was_sent = error->phase == STTP_PHASE_RECEIVE,
         .tells = tells(count),
         .result = result_of(count, error),
@@ -115,6 +146,8 @@ const char *failure_name(enum proxy_count count)
         [COUNT_LOST] = "connections lost",
         [COUNT_INVALID] = "invalid answers",
         [COUNT_MEMORY] = "out of memory",
+        [COUNT_DESCRIPTORS] = "out of descriptors",
+        [COUNT_STOPPED] = "requests cut off by the stop",
     };
 
     return names[count];

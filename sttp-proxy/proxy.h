@@ -47,6 +47,8 @@ enum proxy_count {
     COUNT_LOST,             /* closed or reset before the answer */
     COUNT_INVALID,          /* what came was no answer, or not to what was asked */
     COUNT_MEMORY,
+    COUNT_DESCRIPTORS, /* none for a connection */
+    COUNT_STOPPED,     /* cut off by the proxy's own end */
     PROXY_COUNTS
 };
 

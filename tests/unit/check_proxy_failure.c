@@ -42,6 +42,16 @@ static const struct {
      "outcome unknown", true, true, HEALTH_TIMEOUT},
     {STTP_ERR_MEMORY, STTP_ERR_MEMORY, STTP_PHASE_NONE, 0, COUNT_MEMORY, "out of memory", false,
      false, HEALTH_OK},
+    {STTP_ERR_CONNECT, STTP_ERR_CONNECT, STTP_PHASE_CONNECT, ENOMEM, COUNT_MEMORY, "out of memory",
+     false, false, HEALTH_OK},
+    {STTP_ERR_CONNECT, STTP_ERR_CONNECT, STTP_PHASE_CONNECT, EMFILE, COUNT_DESCRIPTORS,
+     "descriptor", false, false, HEALTH_OK},
+    {STTP_ERR_CANCELLED, STTP_ERR_CANCELLED, STTP_PHASE_RECEIVE, 0, COUNT_STOPPED, "stopped", true,
+     false, HEALTH_OK},
+    {STTP_ERR_CANCELLED, STTP_ERR_CANCELLED, STTP_PHASE_QUEUE, 0, COUNT_STOPPED, "stopped", false,
+     false, HEALTH_OK},
+    {STTP_ERR_OUTCOME_UNKNOWN, STTP_ERR_CANCELLED, STTP_PHASE_RECEIVE, 0, COUNT_STOPPED,
+     "outcome unknown", true, false, HEALTH_OK},
 };
 
 START_TEST(error_is_judged)
@@ -64,8 +74,10 @@ END_TEST
 /* A message that begins with "it" has a name in front of it, and no other one has. */
 START_TEST(hop_is_named)
 {
-    sttp_error error = {
-        .status = cases[_i].status, .cause = cases[_i].cause, .phase = cases[_i].phase};
+    sttp_error error = {.status = cases[_i].status,
+                        .cause = cases[_i].cause,
+                        .phase = cases[_i].phase,
+                        .system_errno = cases[_i].system_errno};
     struct failure failure = failure_of(&error);
     bool of_it =
         strstr(failure.message, "it ") != NULL || strstr(failure.message, "for it") != NULL;
