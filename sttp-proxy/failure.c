@@ -51,15 +51,19 @@ static enum proxy_count count_of(const sttp_error *error)
     case STTP_ERR_WRONG_ANSWER:
     case STTP_ERR_UNASKED_ANSWER:
     case STTP_ERR_CONTENTS_LINE_TOO_LONG:
-        return COUNT_INVALID;
+        return error->behind ? COUNT_LOST : COUNT_INVALID;
     default:
         return phase == STTP_PHASE_RECEIVE ? COUNT_LOST : unreachable(error->system_errno);
     }
 }
 
-/* What is lacking here says nothing about the server behind it. */
-static bool tells(enum proxy_count count)
+/* What is lacking here says nothing about the server behind it. A connection that ends is one
+ * failure, however many requests were under way on it; a reset, which is told of each, counts once
+ * anyhow. */
+static bool tells(const sttp_error *error, enum proxy_count count)
 {
+    if (error->behind && error->system_errno == 0)
+        return false;
     return count == COUNT_CONNECT_TIMEOUT || count == COUNT_RESPONSE_TIMEOUT ||
            count == COUNT_UNREACHABLE || count == COUNT_LOST || count == COUNT_INVALID;
 }
@@ -125,7 +129,7 @@ struct failure failure_of(const sttp_error *error)
         .message = unknown ? "outcome unknown" : message_of(count),
         .of_hop = !unknown && is_of_hop(count),
         .was_sent = error->phase == STTP_PHASE_RECEIVE,
-        .tells = tells(count),
+        .tells = tells(error, count),
         .result = result_of(count, error),
     };
 }

@@ -350,6 +350,7 @@ void sttp__fault_outcome_unknown(sttp_error *error, const sttp_call *call)
 
     error->cause = known.status;
     error->phase = STTP_PHASE_RECEIVE;
+    error->behind = known.behind;
     add_request(&text, call);
     sttp__text_add(&text, " was sent, outcome unknown: ");
     text.capacity += END_SIZE; /* what is known ends with its time already */

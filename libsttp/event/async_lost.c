@@ -46,9 +46,11 @@ static void end_calls(sttp__link *link, const sttp_call *oldest, const sttp_erro
     while ((call = TAILQ_FIRST(&link->slots)) != NULL) {
         sttp_error own = *error;
 
-        if (call != oldest)
+        if (call != oldest) {
             sttp__fault(&own, link->pool, error->status, STTP_PHASE_RECEIVE, error->system_errno,
                         link->address, call->began);
+            own.behind = true;
+        }
         if (call->sent && sttp_action_is_change(call->action))
             sttp__fault_outcome_unknown(&own, call);
         sttp__call_end(call, NULL, &own);

@@ -216,6 +216,7 @@ START_TEST(test_wrong_answers)
     next = accept_peer();
     check_error(r[0], wrong[_i].status, STTP_PHASE_RECEIVE, wrong[_i].text);
     check_unknown(r[1], wrong[_i].status);
+    ck_assert(!r[0]->error.behind && r[1]->error.behind);
     hear_end(fd);
     hear(next, "SHOW /b\n");
     say(next, "200 /b OK\nb\n");

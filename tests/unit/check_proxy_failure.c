@@ -71,6 +71,33 @@ START_TEST(error_is_judged)
 }
 END_TEST
 
+/* Many requests of one connection: the answer to the oldest was no good, and the connection ended
+ * with it. That is one failure; the others can be asked for again. */
+START_TEST(connection_fails_once)
+{
+    sttp_error oldest = {
+        .status = STTP_ERR_BAD_ANSWER, .cause = STTP_ERR_BAD_ANSWER, .phase = STTP_PHASE_RECEIVE};
+    sttp_error behind = oldest;
+    sttp_error closed = {.status = STTP_ERR_EMPTY_ANSWER,
+                         .cause = STTP_ERR_EMPTY_ANSWER,
+                         .phase = STTP_PHASE_RECEIVE,
+                         .behind = true};
+    sttp_error reset = {.status = STTP_ERR_CONNECTION_LOST,
+                        .cause = STTP_ERR_CONNECTION_LOST,
+                        .phase = STTP_PHASE_RECEIVE,
+                        .system_errno = ECONNRESET,
+                        .behind = true};
+
+    behind.behind = true;
+    ck_assert_int_eq(failure_of(&oldest).count, COUNT_INVALID);
+    ck_assert(failure_of(&oldest).tells);
+    ck_assert_int_eq(failure_of(&behind).count, COUNT_LOST);
+    ck_assert(!failure_of(&behind).tells && failure_of(&behind).was_sent);
+    ck_assert(!failure_of(&closed).tells);
+    ck_assert(failure_of(&reset).tells);
+}
+END_TEST
+
 /* A message that begins with "it" has a name in front of it, and no other one has. */
 START_TEST(hop_is_named)
 {
@@ -100,6 +127,7 @@ int main(void)
 
     tcase_add_loop_test(tests, error_is_judged, 0, sizeof cases / sizeof cases[0]);
     tcase_add_loop_test(tests, hop_is_named, 0, sizeof cases / sizeof cases[0]);
+    tcase_add_test(tests, connection_fails_once);
     tcase_add_loop_test(tests, each_count_has_a_name, 0, PROXY_COUNTS);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

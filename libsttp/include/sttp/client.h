@@ -74,6 +74,8 @@ typedef struct sttp_error {
     char address[128]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/run/s"; the last one tried; may be
                           empty */
     char text[512]; /* one line: what failed, at which address or addresses, why, after how long */
+    bool behind;    /* asynchronous client: the connection has ended because of an older request, of
+                       whose answer status and cause speak; of this one nothing came */
 } sttp_error;
 
 /* What sttp_client_options.trace is told. `elapsed` is in microseconds since the call began that
