@@ -26,7 +26,8 @@ static sttp_pool *open_pool(struct worker *worker, struct upstream *upstream, un
         .queue_timeout_ms = (unsigned)from->queue_timeout,
         .request_timeout_ms = (unsigned)from->response_timeout,
         .parsed = true,
-        .no_repeat = true,
+        .idle_timeout_ms = (unsigned)from->upstream_idle_timeout,
+        .no_repeat = upstream->group != NULL, /* which has a budget for that */
     };
 
     if (upstream->sends_hops) {
