@@ -1,5 +1,6 @@
 /* To the host of the request's URL, or to the parent. The client reads no more of a refusal than
  * that; the log has the reason. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,12 +14,25 @@ struct target {
     char host[STTP_MAX_HOST + 1]; /* in lower case, without brackets */
     uint16_t port;
     sttp_scheme scheme;
-    char key[ORIGIN_TEXT]; /* the same for all ways to write it */
+    char key[ORIGIN_TEXT]; /* the same for all ways to write it, but for a name's final dot */
 };
 
 static sttp_slice slice_of(const char *text)
 {
     return (sttp_slice){text, strlen(text)};
+}
+
+/* One text for all ways to write an IPv6 address, and for an IPv4 address that is mapped into it.
+ */
+static void normalize(char host[STTP_MAX_HOST + 1])
+{
+    struct in6_addr address;
+    bool ipv6 = inet_pton(AF_INET6, host, &address) == 1;
+
+    if (ipv6 && IN6_IS_ADDR_V4MAPPED(&address))
+        inet_ntop(AF_INET, address.s6_addr + 12, host, STTP_MAX_HOST + 1);
+    else if (ipv6)
+        inet_ntop(AF_INET6, &address, host, STTP_MAX_HOST + 1);
 }
 
 /* The parser has judged the origin: it can be read. */
@@ -30,6 +44,7 @@ static void read_target(const sttp_request *request, struct target *target)
     (void)sttp_origin_parse(request->origin, buffer, sizeof buffer, &url, NULL);
     memcpy(target->host, url.host.data, url.host.size);
     target->host[url.host.size] = '\0';
+    normalize(target->host);
     target->port = url.port;
     target->scheme = url.scheme;
     snprintf(target->key, sizeof target->key, "sttp://%s:%u", target->host, (unsigned)url.port);
