@@ -166,8 +166,10 @@ static void complete_waiting(sttp_cache_lease *lease, const sttp_response *respo
     struct relay *relay = (struct relay *)((char *)lease - offsetof(struct relay, lease));
     sttp_response answer = *response;
 
-    if (answer.echo.size > relay->request.path.size)
+    if (answer.echo.size > relay->request.path.size) {
         answer.echo = relay->echo;
+        answer.bytes = (sttp_slice){NULL, 0}; /* which echo that one's */
+    }
     pass_on(relay->reply, &answer);
     free(relay);
 }
