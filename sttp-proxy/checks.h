@@ -15,7 +15,7 @@ struct check;
 
 struct checks {
     struct proxy *proxy;
-    struct event_base *base; /* NULL: nothing is checked */
+    struct event_base *base;
     sttp_libevent loop;
     struct event *stop; /* by `stop_fd` */
     int stop_fd;
