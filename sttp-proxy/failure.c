@@ -70,7 +70,8 @@ static bool tells(const sttp_error *error, enum proxy_count count)
 
 static health_result result_of(enum proxy_count count, const sttp_error *error)
 {
-    if (count == COUNT_CONNECT_TIMEOUT || count == COUNT_RESPONSE_TIMEOUT)
+    if (count == COUNT_CONNECT_TIMEOUT || count == COUNT_RESPONSE_TIMEOUT ||
+        count == COUNT_QUEUE_TIMEOUT)
         return HEALTH_TIMEOUT;
     if (count == COUNT_INVALID)
         return HEALTH_INVALID;

@@ -11,7 +11,7 @@ struct failure {
     const char *message; /* of the 500, static */
     bool of_hop;         /* it says what the next hop did: its name belongs in front of it */
     bool was_sent;       /* a byte of the request was */
-    bool tells;          /* of the upstream's health: what came of it is this: */
+    bool tells;          /* of the upstream's health, at any rate; what came of it is this: */
     health_result result;
 };
 

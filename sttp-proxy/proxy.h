@@ -65,7 +65,6 @@ struct upstream {
     bool sends_hops; /* `send_proxy: v2` */
     health_record *health;
     atomic_uint in_flight;
-    atomic_ullong requests;
 };
 
 /* The upstreams of a prefix. */

@@ -2,6 +2,7 @@
  * in any case, a SHOW or LIST that was sent where the budget allows it, a change that was sent
  * never. */
 #include <stdio.h>
+#include <string.h>
 
 #include "sttp-proxy/failure.h"
 #include "sttp-proxy/relay.h"
@@ -59,6 +60,22 @@ static void refuse(struct relay *relay, const struct failure *failure, const cha
     relay_refuse(relay, STTP_CODE_SERVER_ERROR, message, why);
 }
 
+/* A message has no double quote and no part of a character. */
+static void tell_prefix(const char *prefix, char message[STTP_MAX_MESSAGE])
+{
+    size_t size =
+        (size_t)snprintf(message, STTP_MAX_MESSAGE, "no upstream available for %s", prefix);
+
+    if (size >= STTP_MAX_MESSAGE) {
+        size = STTP_MAX_MESSAGE - 1;
+        while ((message[--size] & 0xc0) == 0x80)
+            ; /* to the start of the last character */
+        message[size] = '\0';
+    }
+    for (char *quote = message; (quote = strchr(quote, '"')) != NULL;)
+        *quote = '\'';
+}
+
 /* None is left. Where one was there and had no room or no time that is told, not that none was. */
 static void give_up(struct relay *relay)
 {
@@ -70,7 +87,7 @@ static void give_up(struct relay *relay)
         return;
     }
     proxy_count(relay->worker->proxy, COUNT_NO_UPSTREAM);
-    snprintf(message, sizeof message, "no upstream available for %.400s", relay->group->prefix);
+    tell_prefix(relay->group->prefix, message);
     relay_refuse(relay, STTP_CODE_SERVER_ERROR, message,
                  failure->message != NULL ? failure->message : "all of them are down");
 }
@@ -116,6 +133,16 @@ static void report(struct relay *relay, health_result result)
     proxy_log_health(relay->worker->proxy, upstream, change);
 }
 
+/* A request that has waited for a connection while there was none says as much of the upstream as
+ * the connect_timeout, which may be the longer one. */
+static bool is_unconnected(struct relay *relay)
+{
+    sttp_pool_counts counts;
+
+    sttp_pool_count(worker_pool(relay->worker, relay->upstream, relay->hops), &counts);
+    return counts.connections == 0;
+}
+
 static void ask(struct relay *relay, uint64_t now);
 
 static void done(void *context, const sttp_response *response, const sttp_error *error)
@@ -131,7 +158,7 @@ static void done(void *context, const sttp_response *response, const sttp_error 
     }
     struct failure failure = failure_of(error);
     note_failure(relay, &failure, error->text);
-    if (failure.tells)
+    if (failure.tells || (failure.count == COUNT_QUEUE_TIMEOUT && is_unconnected(relay)))
         report(relay, failure.result);
     if (may_repeat(relay, &failure, error->status))
         ask(relay, sttp_server_now());
@@ -154,7 +181,6 @@ static bool submit(struct relay *relay, struct upstream *upstream, uint64_t now)
         status = sttp_pool_request(pool, &relay->request, done, relay, NULL);
     if (status == STTP_OK) {
         atomic_fetch_add_explicit(&upstream->in_flight, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&upstream->requests, 1, memory_order_relaxed);
         return true;
     }
     sttp_error error = {.status = status, .cause = status};
