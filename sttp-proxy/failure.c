@@ -45,6 +45,8 @@ static enum proxy_count count_of(const sttp_error *error)
         return timeout_of(phase);
     case STTP_ERR_PIPELINE_FULL:
         return COUNT_QUEUE_FULL;
+    case STTP_ERR_BUSY:
+        return COUNT_ORIGINS_FULL;
     case STTP_ERR_MEMORY:
         return COUNT_MEMORY;
     case STTP_ERR_BAD_ANSWER:
@@ -85,6 +87,8 @@ static const char *message_of(enum proxy_count count)
     switch (count) {
     case COUNT_QUEUE_FULL:
         return "too many requests wait for it (max_queued); try again later";
+    case COUNT_ORIGINS_FULL:
+        return "requests to too many hosts are under way; try again later";
     case COUNT_QUEUE_TIMEOUT:
         return "no connection to it was free in time (queue_timeout); try again later";
     case COUNT_CONNECT_TIMEOUT:
@@ -116,8 +120,8 @@ static const char *message_of(enum proxy_count count)
 
 static bool is_of_hop(enum proxy_count count)
 {
-    return count != COUNT_INVALID && count != COUNT_MEMORY && count != COUNT_DESCRIPTORS &&
-           count != COUNT_STOPPED;
+    return count != COUNT_INVALID && count != COUNT_ORIGINS_FULL && count != COUNT_MEMORY &&
+           count != COUNT_DESCRIPTORS && count != COUNT_STOPPED;
 }
 
 struct failure failure_of(const sttp_error *error)
@@ -143,6 +147,7 @@ const char *failure_name(enum proxy_count count)
         [COUNT_LOOPS] = "proxy loops",
         [COUNT_NO_UPSTREAM] = "no upstream available",
         [COUNT_QUEUE_FULL] = "queue full (max_queued)",
+        [COUNT_ORIGINS_FULL] = "too many hosts at once",
         [COUNT_QUEUE_TIMEOUT] = "queue timeouts",
         [COUNT_CONNECT_TIMEOUT] = "connect timeouts",
         [COUNT_RESPONSE_TIMEOUT] = "response timeouts",

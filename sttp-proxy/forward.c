@@ -113,10 +113,18 @@ static void done(void *context, const sttp_response *response, const sttp_error 
     }
 }
 
-static void submit(struct relay *relay, sttp_pool *pool)
+static void fail(struct relay *relay, sttp_status status)
 {
-    sttp_status status = STTP_ERR_MEMORY;
+    sttp_error error = {.status = status, .cause = status};
+    struct failure failure = failure_of(&error);
 
+    refuse(relay, &failure,
+           status == STTP_ERR_BUSY ? "no host can be forgotten" : sttp_status_text(status));
+}
+
+/* `status` is of the pool, which is NULL where there is none. */
+static void submit(struct relay *relay, sttp_pool *pool, sttp_status status)
+{
     if (pool != NULL)
         status = sttp_pool_request(pool, &relay->request, done, relay, NULL);
     if (status == STTP_OK) {
@@ -124,14 +132,14 @@ static void submit(struct relay *relay, sttp_pool *pool)
             atomic_fetch_add_explicit(&relay->upstream->in_flight, 1, memory_order_relaxed);
         return;
     }
-    sttp_error error = {.status = status, .cause = status};
-    struct failure failure = failure_of(&error);
-    refuse(relay, &failure, sttp_status_text(status));
+    fail(relay, status);
 }
 
 void relay_forward(struct worker *worker, const sttp_request *request, sttp_reply *reply)
 {
     struct target target;
+    sttp_status status;
+    sttp_pool *pool;
     guard_verdict verdict = GUARD_NO_RULE;
 
     read_target(request, &target);
@@ -142,9 +150,10 @@ void relay_forward(struct worker *worker, const sttp_request *request, sttp_repl
         return;
     relay->upstream = worker->proxy->parent;
     if (relay->upstream != NULL) {
-        submit(relay, worker_pool(worker, relay->upstream, relay->hops));
+        submit(relay, worker_pool(worker, relay->upstream, relay->hops), STTP_ERR_MEMORY);
         return;
     }
     relay->request.origin = (sttp_slice){NULL, 0};
-    submit(relay, origins_get(worker, target.host, target.port, verdict));
+    status = origins_get(worker, target.host, target.port, verdict, &pool);
+    submit(relay, pool, status);
 }

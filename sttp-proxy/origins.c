@@ -159,16 +159,12 @@ static bool open_pool(struct worker *worker, struct origin *origin)
     return sttp_pool_create(worker->loop.async, &options, &origin->pool) == STTP_OK;
 }
 
-static struct origin *add(struct worker *worker, uint64_t hash, const char *host, uint16_t port,
-                          guard_verdict verdict)
+static struct origin *create(struct worker *worker, uint64_t hash, const char *host, uint16_t port,
+                             guard_verdict verdict)
 {
-    struct origins *origins = &worker->origins;
     size_t size = strlen(host) + 1;
-
-    if ((origins->count >= origins->bucket_count && !grow(origins)) ||
-        !make_room(origins, sttp_server_now()))
-        return NULL;
     struct origin *origin = calloc(1, sizeof *origin + size);
+
     if (origin == NULL)
         return NULL;
     origin->guard = worker->proxy->guard;
@@ -176,31 +172,43 @@ static struct origin *add(struct worker *worker, uint64_t hash, const char *host
     origin->port = port;
     origin->verdict = verdict;
     memcpy(origin->host, host, size);
-    if (!open_pool(worker, origin)) {
-        free(origin);
-        return NULL;
-    }
-    struct origin **bucket = bucket_of(origins, hash);
+    if (open_pool(worker, origin))
+        return origin;
+    free(origin);
+    return NULL;
+}
+
+static void insert(struct origins *origins, struct origin *origin)
+{
+    struct origin **bucket = bucket_of(origins, origin->hash);
+
     origin->next = *bucket;
     *bucket = origin;
     TAILQ_INSERT_TAIL(&origins->by_use, origin, by_use);
     origins->count++;
-    return origin;
 }
 
-sttp_pool *origins_get(struct worker *worker, const char *host, uint16_t port,
-                       guard_verdict verdict)
+sttp_status origins_get(struct worker *worker, const char *host, uint16_t port,
+                        guard_verdict verdict, sttp_pool **pool)
 {
     struct origins *origins = &worker->origins;
     uint64_t hash = hash_of(host, port);
     struct origin *origin = find(origins, hash, host, port);
 
-    if (origin == NULL)
-        origin = add(worker, hash, host, port, verdict);
-    if (origin == NULL)
-        return NULL;
+    *pool = NULL;
+    if (origin == NULL) {
+        if (origins->count >= origins->bucket_count && !grow(origins))
+            return STTP_ERR_MEMORY;
+        if (!make_room(origins, sttp_server_now()))
+            return STTP_ERR_BUSY;
+        origin = create(worker, hash, host, port, verdict);
+        if (origin == NULL)
+            return STTP_ERR_MEMORY;
+        insert(origins, origin);
+    }
     origin->used = sttp_server_now();
     TAILQ_REMOVE(&origins->by_use, origin, by_use);
     TAILQ_INSERT_TAIL(&origins->by_use, origin, by_use);
-    return origin->pool;
+    *pool = origin->pool;
+    return STTP_OK;
 }

@@ -25,9 +25,10 @@ struct origins {
 void origins_init(struct origins *origins);
 void origins_release(struct origins *origins);
 
-/* The connections to a host, in lower case, and port, of which the guard has said `verdict`. NULL
- * where memory is out, or each of as many hosts as there may be has requests under way. */
-sttp_pool *origins_get(struct worker *worker, const char *host, uint16_t port,
-                       guard_verdict verdict);
+/* The connections to a host, in lower case, and port, of which the guard has said `verdict`.
+ * STTP_OK, STTP_ERR_MEMORY, or STTP_ERR_BUSY where each of as many hosts as there may be has
+ * requests under way: *pool is NULL then. */
+sttp_status origins_get(struct worker *worker, const char *host, uint16_t port,
+                        guard_verdict verdict, sttp_pool **pool);
 
 #endif

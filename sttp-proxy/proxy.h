@@ -39,6 +39,7 @@ enum proxy_count {
     COUNT_LOOPS,            /* requests that came by too many hops */
     COUNT_NO_UPSTREAM,      /* none of the prefix was usable */
     COUNT_QUEUE_FULL,       /* limits, each: max_queued, */
+    COUNT_ORIGINS_FULL,     /* hosts that are forwarded to at once, */
     COUNT_QUEUE_TIMEOUT,    /* queue_timeout, */
     COUNT_CONNECT_TIMEOUT,  /* connect_timeout, */
     COUNT_RESPONSE_TIMEOUT, /* response_timeout, */
