@@ -151,6 +151,7 @@ static bool open_pool(struct worker *worker, struct origin *origin)
         .queue_timeout_ms = (unsigned)from->queue_timeout,
         .request_timeout_ms = (unsigned)from->response_timeout,
         .parsed = true,
+        .backoff_max_ms = WORKER_MAX_BACKOFF,
         .idle_timeout_ms = (unsigned)from->upstream_idle_timeout,
         .permit = permit,
         .permit_context = origin,

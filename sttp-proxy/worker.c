@@ -26,6 +26,7 @@ static sttp_pool *open_pool(struct worker *worker, struct upstream *upstream, un
         .queue_timeout_ms = (unsigned)from->queue_timeout,
         .request_timeout_ms = (unsigned)from->response_timeout,
         .parsed = true,
+        .backoff_max_ms = WORKER_MAX_BACKOFF,
         .idle_timeout_ms = (unsigned)from->upstream_idle_timeout,
         .no_repeat = upstream->group != NULL, /* which has a budget for that */
     };

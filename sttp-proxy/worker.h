@@ -10,6 +10,10 @@
 
 struct relay;
 
+/* Milliseconds. While a pool holds back after failures, requests wait: that is to be little beside
+ * queue_timeout, and beside the time in which health finds that an upstream is back. */
+enum { WORKER_MAX_BACKOFF = 250 };
+
 struct worker {
     struct proxy *proxy;
     sttp_libevent loop;

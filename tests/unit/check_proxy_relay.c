@@ -160,6 +160,32 @@ START_TEST(silent_host_is_ejected)
 }
 END_TEST
 
+/* However often a host has refused, it is found so at once, not by a wait for the next attempt. */
+START_TEST(dead_host_is_told_soon)
+{
+    char line[64], answer[128];
+    unsigned port;
+
+    close(listener_on(AF_INET, 8, &port));
+    set_up("queue_timeout: 500ms\n"
+           "forward: {enabled: true, allow: [\"127.0.0.1:*\"]}\n");
+    start();
+    int client = connect_client();
+    snprintf(line, sizeof line, "SHOW sttp://127.0.0.1:%u/a\n", port);
+    snprintf(answer, sizeof answer,
+             "500 sttp://127.0.0.1:%u/a SERVER ERROR \"the origin failed: it cannot be connected "
+             "to\"\n",
+             port);
+    for (int i = 0; i < 12; i++) {
+        say(client, line);
+        hear(client, answer);
+    }
+    close(client);
+    stop();
+    release();
+}
+END_TEST
+
 /* What the proxy's end cuts off is no failure of the upstream. */
 START_TEST(stop_blames_nobody)
 {
@@ -315,6 +341,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, parent_is_asked_again);
     tcase_add_test(tests, bad_answer_harms_one);
     tcase_add_test(tests, silent_host_is_ejected);
+    tcase_add_test(tests, dead_host_is_told_soon);
     tcase_add_test(tests, stop_blames_nobody);
     tcase_add_loop_test(tests, prefix_is_named, 0, 2);
     tcase_add_loop_test(tests, spellings_share_the_cache, 0, 2);
