@@ -167,7 +167,7 @@ START_TEST(dead_host_is_told_soon)
     unsigned port;
 
     close(listener_on(AF_INET, 8, &port));
-    set_up("queue_timeout: 500ms\n"
+    set_up("queue_timeout: 2s\n"
            "forward: {enabled: true, allow: [\"127.0.0.1:*\"]}\n");
     start();
     int client = connect_client();

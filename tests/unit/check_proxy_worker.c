@@ -209,12 +209,12 @@ START_TEST(hosts_are_forgotten)
     open_worker();
     for (unsigned port = 1; port <= 10; port++)
         get(port);
-    later = 50 * 1000;
+    later = 50000;
     get(1);
     for (unsigned port = 11; port <= 20; port++)
         get(port);
     ck_assert_uint_eq(worker->origins.count, 20);
-    later = 61 * 1000;
+    later = 61000;
     for (unsigned port = 21; port <= 40; port++)
         get(port);
     ck_assert_uint_eq(worker->origins.count, 40 - 9);
