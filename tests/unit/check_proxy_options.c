@@ -119,7 +119,7 @@ static const struct every_key {
     {"connect_timeout", "5000", "500ms", "500", "1m", "60000"},
     {"queue_timeout", "5000", "500ms", "500", "1m", "60000"},
     {"response_timeout", "30000", "500ms", "500", "1m", "60000"},
-    {"upstream_idle_timeout", "60000", "500ms", "500", "1m", "60000"},
+    {"upstream_idle_timeout", "50000", "500ms", "500", "1m", "60000"},
     {"dns_servers", "", "\"127.0.0.1:5353,[::1]:53\"", "127.0.0.1:5353,[::1]:53", "::1", "::1"},
     {"threads", "0", "4", "4", "auto", "0"},
     {"max_connections", "10000", "1", "1", "1000000", "1000000"},
