@@ -154,4 +154,5 @@ void sttp__link_late(sttp__link *link)
         sttp__link_retire(link);
     while ((call = overdue(link)) != NULL)
         end_overdue(link, call);
+    sttp__pool_touch(link->pool); /* it is closed where these were the last */
 }

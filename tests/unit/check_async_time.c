@@ -94,6 +94,7 @@ START_TEST(test_late_for_ever)
     pass_time(700);
     turns();
     check_error(r[1], STTP_ERR_TIMEOUT, STTP_PHASE_RECEIVE, "SHOW /b");
+    ck_assert_uint_eq(counts().connections, 0);
     hear_end(fd);
     ck_assert_str_eq(test.events, " connected:0 late:2 late:2");
     close_test();
