@@ -65,7 +65,7 @@ bool sttp__watch_set(sttp_watch *watch, unsigned interest)
 
 /* ---- turns ---- */
 
-/* The clock is read once in a turn: where its end was asked for, it has begun. */
+/* Where the end of a turn was asked for, it has begun, and the clock was read. */
 void sttp__async_enter(sttp_async *async)
 {
     if (async->depth++ == 0 && !async->soon)
@@ -126,6 +126,8 @@ void sttp__async_soon(sttp_async *async)
 {
     if (async->soon || async->destroyed)
         return;
+    if (async->depth == 0)
+        async->now = clock_now();
     async->soon = true;
     async->loop.soon(async->loop.context);
 }
@@ -172,6 +174,7 @@ void sttp_async_flush(sttp_async *async)
 
     sttp__async_enter(async);
     if (!within) {
+        async->now = clock_now(); /* the program may have taken its time */
         async->soon = false;
         work(async);
     }

@@ -232,6 +232,40 @@ START_TEST(test_few_timers)
 }
 END_TEST
 
+/* Nothing has happened for long when a pool is made; and the program takes its time between a
+ * request and the end of the turn. No deadline begins before what it is for. */
+START_TEST(test_time_between_turns)
+{
+    result *r;
+    int fd;
+
+    open_client(NULL);
+    turns();
+    pass_time(60000);
+    test.pool = make_pool((sttp_pool_options){.min_connections = 1,
+                                              .max_connections = 2,
+                                              .connect_timeout_ms = 1000,
+                                              .max_in_flight = 1});
+    turn();
+    sttp_async_expire(test.loop.async);
+    fd = accept_peer();
+    show("/a");
+    hear(fd, "SHOW /a\n");
+    r = show("/b");
+    pass_time(2000);
+    turn();
+    sttp_async_expire(test.loop.async);
+    close(fd);
+    fd = accept_peer();
+    hear(fd, "SHOW /b\n");
+    say(fd, "200 /b OK\nb\n");
+    check_answer(r, "b");
+    ck_assert_ptr_null(strstr(test.events, "unreachable"));
+    close(fd);
+    close_test();
+}
+END_TEST
+
 int main(void)
 {
     TCase *cases = tcase_create("time");
@@ -244,5 +278,6 @@ int main(void)
     tcase_add_test(cases, test_full_socket);
     tcase_add_test(cases, test_idle_timeout);
     tcase_add_test(cases, test_few_timers);
+    tcase_add_test(cases, test_time_between_turns);
     return run_cases("async_time", cases);
 }
