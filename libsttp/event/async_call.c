@@ -221,11 +221,10 @@ void sttp_call_cancel(sttp_call *call)
 {
     if (call == NULL || call->done == NULL)
         return;
-    if (call->link == NULL || !call->sent) {
-        sttp__call_release(call);
-        return;
-    }
-    stop_waiting(call);
-    if (call->link->retired)
+    if (call->link != NULL && (call->pool->queued > 0 || call->link->retired))
         sttp__pool_touch(call->pool);
+    if (call->link == NULL || !call->sent)
+        sttp__call_release(call);
+    else
+        stop_waiting(call);
 }

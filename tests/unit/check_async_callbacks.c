@@ -69,6 +69,36 @@ START_TEST(test_cancel_unsent)
 }
 END_TEST
 
+static void cancel_first(result *r)
+{
+    (void)r;
+    sttp_call_cancel(test.results[0].call);
+}
+
+/* Between being given to a connection and being written: its place is another one's. */
+START_TEST(test_cancel_makes_room)
+{
+    sttp_pool *pool;
+    int fd;
+
+    open_test((sttp_pool_options){.min_connections = 1});
+    fd = accept_peer();
+    show("/a");
+    show("/b");
+    pool = test.pool;
+    test.pool = make_pool((sttp_pool_options){.socket_path = "/nonexistent/socket"});
+    ask_then(STTP_ACTION_SHOW, "/c", cancel_first);
+    turn();
+    ck_assert_uint_eq(test.finished, 1);
+    test.pool = pool;
+    turns();
+    ck_assert_uint_eq(counts().queued, 0);
+    hear(fd, "SHOW /b\n");
+    close(fd);
+    close_test();
+}
+END_TEST
+
 /* Its answer is read and dropped; the next one's is the next one's. */
 START_TEST(test_cancel_sent)
 {
@@ -426,6 +456,7 @@ int main(void)
     tcase_add_test(cases, test_cancel_queued);
     tcase_add_test(cases, test_cancel_connecting);
     tcase_add_loop_test(cases, test_cancel_unsent, 0, 3);
+    tcase_add_test(cases, test_cancel_makes_room);
     tcase_add_test(cases, test_cancel_sent);
     tcase_add_test(cases, test_cancelled_and_late);
     tcase_add_test(cases, test_cancel_half_sent);
