@@ -161,10 +161,13 @@ void sttp_async_ready(sttp_watch *watch, unsigned ready)
 
 void sttp_async_expire(sttp_async *async)
 {
+    bool within = async->depth > 0;
+
     sttp__async_enter(async);
     async->now = clock_now();
     async->told = STTP__NEVER;
-    sttp__timers_run(async);
+    if (!within)
+        sttp__timers_run(async);
     sttp__async_leave(async);
 }
 

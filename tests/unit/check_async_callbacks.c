@@ -282,6 +282,34 @@ static void ask_all(void (*deed)(result *r))
     ask(STTP_ACTION_SHOW, "/e");
 }
 
+static void expire(result *r)
+{
+    size_t finished = test.finished;
+
+    pass_time(5000);
+    sttp_async_expire(test.loop.async);
+    ck_assert_uint_eq(test.finished, finished);
+    (void)r;
+}
+
+/* What the response points to is not moved, nor anything else done, before `done` returns. */
+START_TEST(test_expire_in_callback)
+{
+    result *r;
+    int fd;
+
+    open_test((sttp_pool_options){.request_timeout_ms = 1000});
+    fd = warm_up();
+    ask_then(STTP_ACTION_SHOW, "/a", expire);
+    r = show("/b");
+    hear(fd, "SHOW /a\nSHOW /b\n");
+    say(fd, "200 /a OK\na\n");
+    check_error(r, STTP_ERR_TIMEOUT, STTP_PHASE_RECEIVE, "SHOW /b");
+    close(fd);
+    close_test();
+}
+END_TEST
+
 START_TEST(test_deed_on_answer)
 {
     int fd;
@@ -460,6 +488,7 @@ int main(void)
     tcase_add_test(cases, test_cancel_sent);
     tcase_add_test(cases, test_cancelled_and_late);
     tcase_add_test(cases, test_cancel_half_sent);
+    tcase_add_test(cases, test_expire_in_callback);
     tcase_add_loop_test(cases, test_deed_on_answer, 0, DEEDS);
     tcase_add_loop_test(cases, test_deed_on_loss, 0, DEEDS);
     tcase_add_loop_test(cases, test_deed_on_refusal, 0, DEEDS);

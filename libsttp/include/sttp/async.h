@@ -68,10 +68,12 @@ typedef struct sttp_loop {
     void *context;
 } sttp_loop;
 
-/* The descriptor is ready: STTP_READABLE, STTP_WRITABLE or both. An error or a hang-up is both. */
+/* The descriptor is ready: STTP_READABLE, STTP_WRITABLE or both. An error or a hang-up is both. For
+ * the loop alone: never from within a callback, in which no loop can be run either. */
 STTP_API void sttp_async_ready(sttp_watch *watch, unsigned ready);
 
-/* The time that `timer` was told of has come. Early or surplus calls are harmless. */
+/* The time that `timer` was told of has come. Early or surplus calls are harmless; from within a
+ * callback it only has the loop call again. */
 STTP_API void sttp_async_expire(sttp_async *async);
 
 /* ---- A client on a loop. */
