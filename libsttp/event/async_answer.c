@@ -82,8 +82,10 @@ static void learn(sttp__link *link)
         if (link->window > 0)
             link->window = pool->max_in_flight;
     }
-    if (pool->closes_each_time)
+    if (pool->one_answer_each > 0) {
+        pool->one_answer_each--;
         sttp__link_retire(link);
+    }
 }
 
 /* Before the callback anything that must not be sent over this connection any more is kept from

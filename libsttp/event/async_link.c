@@ -10,6 +10,7 @@
 
 enum {
     PROMPT_CLOSE = 1000 * 1000, /* as in src/client_connect.c */
+    ONE_ANSWER_EACH = 64,       /* connections until it is looked whether the peer still does so */
     STALE_TIME = 5 * 1000       /* idle for longer, a connection is looked at before it is used */
 };
 
@@ -236,7 +237,7 @@ void sttp__link_close(sttp__link *link)
 
     if (link->ended && link->answers == 1 && !pool->keeps_open &&
         async->now - link->used_at < PROMPT_CLOSE)
-        pool->closes_each_time = true;
+        pool->one_answer_each = ONE_ANSWER_EACH;
     sttp__watch_set(&link->watch, 0);
     close(link->watch.fd);
     link->watch.fd = -1;

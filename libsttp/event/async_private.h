@@ -265,8 +265,9 @@ struct sttp_pool {
     sttp__inet_address *known; /* the addresses that the name had last, while following */
     size_t known_count;
 
-    bool closes_each_time; /* the peer was seen to close after one answer */
-    bool keeps_open;       /* the peer was seen to give two answers */
+    unsigned one_answer_each; /* so many connections more are not used after their first answer, as
+                                 the peer was seen to close one then */
+    bool keeps_open;          /* the peer was seen to give two answers */
 };
 
 /* Has the pool looked after at the end of the turn. */

@@ -162,6 +162,40 @@ START_TEST(test_one_answer_each)
 }
 END_TEST
 
+/* One that was restarted at a bad moment is not taken for such a server for ever. */
+START_TEST(test_one_answer_once)
+{
+    result *r;
+    int fd, connections = 1;
+
+    open_test((sttp_pool_options){0});
+    r = show("/a");
+    fd = accept_peer();
+    hear(fd, "SHOW /a\n");
+    say(fd, "200 /a OK\nx\n");
+    check_answer(r, "x");
+    peer_end(fd, false);
+    turns();
+    do {
+        r = show("/a");
+        fd = accept_peer();
+        hear(fd, "SHOW /a\n");
+        say(fd, "200 /a OK\nx\n");
+        check_answer(r, "x");
+        connections++;
+        if (counts().connections == 0)
+            hear_end(fd);
+    } while (counts().connections == 0 && connections < 200);
+    ck_assert_int_ge(connections, 50);
+    r = show("/b");
+    hear(fd, "SHOW /b\n");
+    say(fd, "200 /b OK\nb\n");
+    check_answer(r, "b");
+    close(fd);
+    close_test();
+}
+END_TEST
+
 /* A change that is the second request of the first connection is held back for a moment. */
 START_TEST(test_settles)
 {
@@ -471,6 +505,7 @@ int main(void)
     tcase_add_test(cases, test_cut_short);
     tcase_add_test(cases, test_stale);
     tcase_add_test(cases, test_one_answer_each);
+    tcase_add_test(cases, test_one_answer_once);
     tcase_add_test(cases, test_settles);
     tcase_add_loop_test(cases, test_wrong_answers, 0, 4);
     tcase_add_test(cases, test_unasked);
