@@ -10,8 +10,7 @@
 
 enum {
     PROMPT_CLOSE = 1000 * 1000, /* as in src/client_connect.c */
-    ONE_ANSWER_EACH = 64,       /* connections until it is looked whether the peer still does so */
-    STALE_TIME = 5 * 1000       /* idle for longer, a connection is looked at before it is used */
+    ONE_ANSWER_EACH = 64        /* connections until it is looked whether the peer still does so */
 };
 
 bool sttp__link_is_open(const sttp__link *link)
@@ -152,7 +151,7 @@ static bool has_news(const sttp__link *link)
 {
     const sttp_call *oldest = TAILQ_FIRST(&link->slots);
 
-    if (oldest == NULL || oldest->sent || link->pool->async->now - link->used_at < STALE_TIME)
+    if (oldest == NULL || oldest->sent || link->pool->async->now - link->used_at < STTP__STALE_TIME)
         return false;
     return recv(link->watch.fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
            (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);

@@ -14,7 +14,7 @@ static bool is_repeatable(const sttp_call *call)
 static bool has_another_try(const sttp__link *link, const sttp_call *call, bool kept)
 {
     if (!call->sent)
-        return link->answers > 0;
+        return link->answers > 0 || call->since - link->used_at >= STTP__STALE_TIME;
     return kept && !call->repeated && is_repeatable(call);
 }
 

@@ -85,6 +85,10 @@ void sttp__call_end(sttp_call *call, const sttp_response *response, const sttp_e
 
 /* ---- links: async_link.c ---- */
 
+/* Idle for longer, a connection is looked at before it is used, and that it has ended says nothing
+ * of the peer. */
+enum { STTP__STALE_TIME = 5 * 1000 };
+
 struct sttp__link {
     sttp_watch watch; /* fd -1: closed */
     sttp__timer timer;

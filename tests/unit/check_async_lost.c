@@ -134,6 +134,28 @@ START_TEST(test_stale)
 }
 END_TEST
 
+/* Nor does one that was never used fail a request that it carried no byte of. */
+START_TEST(test_stale_unused)
+{
+    result *r;
+    int fd, next;
+
+    open_test((sttp_pool_options){.min_connections = 1});
+    fd = accept_peer();
+    pass_time(10);
+    close(fd);
+    r = ask(STTP_ACTION_CREATE, "/a");
+    turns();
+    pass_time(100); /* it waits before it connects again */
+    next = accept_peer();
+    hear(next, "CREATE /a \"x\"\n");
+    say(next, "100 /a CREATED\n");
+    ck_assert_int_eq(r->code, STTP_CODE_CREATED);
+    close(next);
+    close_test();
+}
+END_TEST
+
 /* ---- servers that close after each answer ---- */
 
 START_TEST(test_one_answer_each)
@@ -504,6 +526,7 @@ int main(void)
     tcase_add_test(cases, test_never_repeated);
     tcase_add_test(cases, test_cut_short);
     tcase_add_test(cases, test_stale);
+    tcase_add_test(cases, test_stale_unused);
     tcase_add_test(cases, test_one_answer_each);
     tcase_add_test(cases, test_one_answer_once);
     tcase_add_test(cases, test_settles);
