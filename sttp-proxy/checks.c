@@ -95,7 +95,6 @@ static sttp_status ask(struct check *check)
         .queue_timeout_ms = timeout,
         .request_timeout_ms = timeout,
         .total_timeout_ms = timeout,
-        .no_repeat = true,
     };
 
     if (upstream->sends_hops) {
