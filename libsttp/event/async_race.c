@@ -95,6 +95,17 @@ static void failed(sttp__attempt *attempt, int system_errno)
     attempt->race->next_start = 0;
 }
 
+/* Where nobody listens on a port of this machine that the kernel may take for ours, it may do so
+ * just then: a socket can be connected to itself, and keeps the server from its port. */
+static bool is_its_own_peer(const sttp__attempt *attempt)
+{
+    sttp__inet_address own = {.any.sa_family = AF_UNSPEC};
+    socklen_t size = sizeof own;
+
+    return !attempt->local && getsockname(attempt->watch.fd, &own.any, &size) == 0 &&
+           sttp__same_address(&own, &attempt->address);
+}
+
 static void won(sttp__attempt *attempt)
 {
     sttp__race *race = attempt->race;
@@ -137,7 +148,9 @@ static void start(sttp__attempt *attempt)
     race->next_start = race->pool->async->now + ATTEMPT_DELAY;
     result = attempt->local ? connect_local(fd, race->pool->socket_path)
                             : connect_inet(fd, &attempt->address);
-    if (result == 0) {
+    if (result == 0 && is_its_own_peer(attempt)) {
+        failed(attempt, ECONNREFUSED);
+    } else if (result == 0) {
         won(attempt);
     } else if (attempt->local && errno == EAGAIN) {
         failed(attempt, errno);
@@ -160,6 +173,8 @@ static void attempt_ready(sttp_watch *watch, unsigned ready)
     (void)ready;
     if (getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &result, &size) != 0)
         result = errno;
+    if (result == 0 && is_its_own_peer(attempt))
+        result = ECONNREFUSED;
     if (result == 0) {
         won(attempt);
     } else {

@@ -154,6 +154,35 @@ START_TEST(test_preamble)
 }
 END_TEST
 
+static bool takes_own_port;
+
+int __real_connect(int fd, const struct sockaddr *address, socklen_t size);
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
+{
+    if (takes_own_port)
+        ck_assert_int_eq(bind(fd, address, size), 0);
+    return __real_connect(fd, address, size);
+}
+
+/* Where nobody listens, a socket that is connected to itself is no connection. */
+START_TEST(test_connected_to_itself)
+{
+    result *r;
+
+    open_test((sttp_pool_options){0});
+    close(test.listener);
+    takes_own_port = true;
+    r = show("/a");
+    await_results(1);
+    check_error(r, STTP_ERR_CONNECT, STTP_PHASE_CONNECT, " (Connection refused), after ");
+    ck_assert_str_eq(test.events, " unreachable:0");
+    takes_own_port = false;
+    test.listener = -1;
+    close_test();
+}
+END_TEST
+
 START_TEST(test_unix_socket)
 {
     char directory[] = "/tmp/sttp-check-async-XXXXXX";
@@ -392,6 +421,7 @@ int main(void)
     tcase_add_loop_test(cases, test_plain_hosts, 0, 3);
     tcase_add_test(cases, test_origin);
     tcase_add_test(cases, test_preamble);
+    tcase_add_test(cases, test_connected_to_itself);
     tcase_add_test(cases, test_unix_socket);
     tcase_add_test(cases, test_together);
     tcase_add_test(cases, test_in_flight_and_queue);
