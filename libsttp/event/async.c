@@ -84,12 +84,12 @@ static void free_garbage(sttp_async *async)
 {
     sttp_pool *pool;
 
-    async->garbage = false;
-    TAILQ_FOREACH(pool, &async->pools, entry)
-    free_closed_links(pool);
+    while ((pool = TAILQ_FIRST(&async->littered_pools)) != NULL) {
+        TAILQ_REMOVE(&async->littered_pools, pool, littered);
+        free_closed_links(pool);
+    }
     while ((pool = TAILQ_FIRST(&async->destroyed_pools)) != NULL) {
         TAILQ_REMOVE(&async->destroyed_pools, pool, entry);
-        free_closed_links(pool);
         sttp__pool_free(pool);
     }
 }
@@ -114,8 +114,7 @@ void sttp__async_leave(sttp_async *async)
 {
     if (--async->depth > 0)
         return;
-    if (async->garbage)
-        free_garbage(async);
+    free_garbage(async);
     if (async->destroyed)
         free_async(async);
     else
@@ -232,6 +231,7 @@ sttp_status sttp_async_create(const sttp_async_options *given, sttp_async **asyn
     TAILQ_INIT(&made->pools);
     TAILQ_INIT(&made->destroyed_pools);
     TAILQ_INIT(&made->dirty_pools);
+    TAILQ_INIT(&made->littered_pools);
     TAILQ_INIT(&made->dirty);
     TAILQ_INIT(&made->free_calls);
     sttp__async_enter(made);

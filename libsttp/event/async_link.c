@@ -245,9 +245,10 @@ void sttp__link_close(sttp__link *link)
         TAILQ_REMOVE(&async->dirty, link, dirty);
     link->is_dirty = false;
     TAILQ_REMOVE(&pool->links, link, entry);
+    if (TAILQ_EMPTY(&pool->closed))
+        TAILQ_INSERT_TAIL(&async->littered_pools, pool, littered);
     TAILQ_INSERT_TAIL(&pool->closed, link, entry);
     pool->link_count--;
-    async->garbage = true;
     sttp__pool_touch(pool);
 }
 

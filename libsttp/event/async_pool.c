@@ -279,7 +279,6 @@ void sttp_pool_destroy(sttp_pool *pool)
     untouch(pool);
     TAILQ_REMOVE(&async->pools, pool, entry);
     TAILQ_INSERT_TAIL(&async->destroyed_pools, pool, entry);
-    async->garbage = true;
     sttp__connect_stop(pool);
     sttp__timer_release(&pool->race.timer);
     sttp__timer_release(&pool->timer);

@@ -214,8 +214,9 @@ typedef struct sttp__given {
 
 struct sttp_pool {
     sttp_async *async;
-    TAILQ_ENTRY(sttp_pool) entry; /* of async->pools, or async->destroyed */
-    TAILQ_ENTRY(sttp_pool) dirty; /* of async->dirty_pools */
+    TAILQ_ENTRY(sttp_pool) entry;    /* of async->pools, or async->destroyed */
+    TAILQ_ENTRY(sttp_pool) dirty;    /* of async->dirty_pools */
+    TAILQ_ENTRY(sttp_pool) littered; /* of async->littered_pools */
     bool is_dirty;
     uint64_t dirty_turn; /* in which it was touched */
     bool destroyed;
@@ -307,11 +308,11 @@ struct sttp_async {
     TAILQ_HEAD(, sttp_pool) pools;
     TAILQ_HEAD(, sttp_pool) destroyed_pools;
     TAILQ_HEAD(, sttp_pool) dirty_pools;
+    TAILQ_HEAD(, sttp_pool) littered_pools; /* those with closed links */
     sttp__links dirty;
     unsigned depth; /* of sttp__async_enter */
     bool destroyed;
-    bool soon;    /* the end of the turn was asked for */
-    bool garbage; /* something waits to be freed */
+    bool soon; /* the end of the turn was asked for */
     uint64_t now;
     uint64_t turn; /* counts the ends of turns */
     uint64_t random;
