@@ -75,7 +75,8 @@ class Bench:
 
     def start(self, system, case):
         command = [self.program, *case.load, "-w", str(WARM_UP), "-d", str(self.seconds),
-                   "-s", str(system.pid), str(system.port), self.table(system)]
+                   "-s", str(system.pid), *(["-s", str(system.behind)] if system.behind else []),
+                   str(system.port), self.table(system)]
         with bench.on_core(self.core):
             return subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
 

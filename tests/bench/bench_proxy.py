@@ -55,20 +55,22 @@ listen sttp
 
 
 @contextlib.contextmanager
-def haproxy(target):
+def haproxy(server):
     with harness.temporary_directory() as directory:
         port = harness.free_port()
         config = directory / "haproxy.cfg"
-        config.write_text(HAPROXY.format(2 * systems.ROOM, port, target))
-        with bench.peer(["haproxy", "-db", "-f", str(config)], port) as server:
-            yield systems.System("haproxy", server.port, server.pid, systems.show, "\n")
+        config.write_text(HAPROXY.format(2 * systems.ROOM, port, server.port))
+        with bench.peer(["haproxy", "-db", "-f", str(config)], port) as proxy:
+            yield systems.System("haproxy", port, proxy.pid, systems.show, "\n",
+                                 behind=server.pid)
 
 
 @contextlib.contextmanager
-def sttp_proxy(target, route=None, **more):
-    settings = ONE_THREAD | more | proxy_support.reverse(("127.0.0.1", target), **(route or {}))
+def sttp_proxy(server, route=None, **more):
+    settings = ONE_THREAD | more | proxy_support.reverse(server.address, **(route or {}))
     with proxy_support.Proxy(settings) as proxy:
-        yield systems.System("sttp-proxy", proxy.port, proxy.process.pid, systems.show, "\n")
+        yield systems.System("sttp-proxy", proxy.port, proxy.process.pid, systems.show, "\n",
+                             behind=server.pid)
 
 
 def speed(load, cases, directory, core):
@@ -76,14 +78,16 @@ def speed(load, cases, directory, core):
     systems.write_files(docroot, bench_compare.KEYS)
     with contextlib.ExitStack() as stack, bench.on_core(core):
         server = stack.enter_context(systems.sttpd(docroot, "--cache-max-files", "2000"))
-        found = [stack.enter_context(sttp_proxy(server.port)),
-                 stack.enter_context(haproxy(server.port)), server]
+        found = [stack.enter_context(sttp_proxy(server)),
+                 stack.enter_context(haproxy(server)), server]
         load.prepare(found, bench_compare.KEYS)
         for case, least in cases:
             results = load.run(found, case)
             bench_compare.print_table(case, results, SUBJECT)
-            bench.figure("  sttp-proxy to haproxy: requests/s",
-                         bench_compare.ratio(results, "rate", ["haproxy"], SUBJECT), least=least)
+            for what, key, wanted in (("requests/s", "rate", least),
+                                      ("CPU of the proxy and sttpd per request", "cpu", None)):
+                bench.figure(f"  sttp-proxy to haproxy: {what}", bench_compare.ratio(
+                    results, key, ["haproxy"], SUBJECT), least=wanted)
 
 
 def upstream_connections(port):
@@ -109,7 +113,7 @@ def many_clients(load, directory, core):
     docroot = directory / "many"
     systems.write_files(docroot, bench_compare.KEYS)
     with bench.on_core(core), systems.sttpd(docroot) as server, \
-            sttp_proxy(server.port, NO_CHECKS, max_queued=CONNECTIONS) as proxy:
+            sttp_proxy(server, NO_CHECKS, max_queued=CONNECTIONS) as proxy:
         load.prepare([proxy], bench_compare.KEYS)
         request = systems.show(bench_compare.KEYS[0]).encode()
         _, each = bench_memory.measure(proxy, request, b"x\n")

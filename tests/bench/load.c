@@ -1,6 +1,6 @@
 /* Loads a server on 127.0.0.1 that answers each request with a known number of bytes, whatever its
  * protocol, and prints one line of figures:
- *     load [-c CONNECTIONS] [-p DEPTH] [-o] [-u] [-w WARM_UP] [-d SECONDS] [-s PID] PORT TABLE
+ *     load [-c CONNECTIONS] [-p DEPTH] [-o] [-u] [-w WARM_UP] [-d SECONDS] [-s PID]... PORT TABLE
  *
  * A closed loop: each connection sends DEPTH requests at once, and the next ones when all of these
  * are answered; with -o on a new connection. TABLE holds for each request a line with three
@@ -10,7 +10,8 @@
  * and the status is 1. The requests are chosen at random; with -u each is made once, in turn, and
  * none beforehand.
  *
- * -s measures the CPU time of the server with that process id, over the same seconds. */
+ * -s measures the CPU time of the server with that process id, over the same seconds; of several
+ * their sum. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -33,6 +34,7 @@ enum {
     SOURCES = 250, /* addresses that -o connects from: the ports of one would run out */
     BUCKETS = 58 * 128,
     MAX_DEPTH = 1024,
+    MAX_SERVERS = 4,
     CHECKED = 1000,
 };
 static const double NANOSECONDS = 1e9;
@@ -56,9 +58,10 @@ static struct {
     unsigned connections, depth;
     bool once, in_turn;
     double warm_up, seconds;
-    clockid_t server;
+    clockid_t servers[MAX_SERVERS];
+    unsigned server_count;
     uint16_t port;
-} options = {.connections = 1, .depth = 1, .seconds = 1, .server = CLOCK_PROCESS_CPUTIME_ID};
+} options = {.connections = 1, .depth = 1, .seconds = 1};
 
 /* The requests, then the first ones again, so that DEPTH in a row can be sent from each place. */
 static size_t request_count, place_count;
@@ -268,7 +271,9 @@ static double percentile_us(double share)
 
 static void take(struct sample *sample, uint64_t now)
 {
-    *sample = (struct sample){now, clock_ns(options.server), clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
+    *sample = (struct sample){now, 0, clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
+    for (unsigned i = 0; i < options.server_count; i++)
+        sample->server += clock_ns(options.servers[i]);
 }
 
 static void watch_time(uint64_t now)
@@ -418,8 +423,9 @@ static void read_options(int argc, char **argv)
             options.warm_up = strtod(optarg, NULL);
         else if (option == 'd')
             options.seconds = strtod(optarg, NULL);
-        else if (option != 's' ||
-                 clock_getcpuclockid((pid_t)strtol(optarg, NULL, 10), &options.server) != 0)
+        else if (option != 's' || options.server_count == MAX_SERVERS ||
+                 clock_getcpuclockid((pid_t)strtol(optarg, NULL, 10),
+                                     &options.servers[options.server_count++]) != 0)
             exit(2);
     }
     if (argc - optind != 2 || options.connections == 0 || options.depth == 0 ||

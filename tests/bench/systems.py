@@ -21,13 +21,14 @@ def text_of(path):
 @dataclasses.dataclass
 class System:
     """`request` makes the bytes that ask for a path; behind the text of its answer comes `end`. All
-    paths are of one length, and so are all answers."""
+    paths are of one length, and so are all answers. `behind` is the process that a proxy asks."""
     name: str
     port: int
     pid: int
     request: typing.Callable[[str], str]
     end: str
     text: typing.Callable[[str], str] = text_of
+    behind: int = None
 
     @property
     def address(self):

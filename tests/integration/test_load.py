@@ -156,6 +156,21 @@ def test_time_and_latency_are_those_of_the_answers():
     assert figures["server_cpu"] > 0 and figures["load_cpu"] > 0, figures
 
 
+def test_cpu_times_of_several_are_added():
+    def cpu_time(process):
+        return time.clock_gettime((~process.pid << 3) | 2)  # clock_getcpuclockid(3)
+
+    with serving() as server, subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            before = cpu_time(busy)
+            done, figures = load(server.server_address[1], *["-s", str(busy.pid)] * 4)
+            used = cpu_time(busy) - before
+        finally:
+            busy.kill()
+    assert done.returncode == 0, done
+    assert 1.5 * used < figures["server_cpu"] <= 4 * used, (used, figures)
+
+
 def test_an_answer_with_another_text_is_refused():
     check_refused("does not hold its text",
                   lambda key, count: right(key, count).replace(b"-3\r", b"-4\r"))
