@@ -11,7 +11,7 @@ elseif(NOT YAML_FOUND)
   message(WARNING "libyaml 0.2.5 not found (libyaml-dev): sttpd is not built")
 endif()
 if(EVENT_FOUND AND NOT CARES_FOUND)
-  message(WARNING "c-ares 1.18.1 not found (libc-ares-dev): the asynchronous client and sttp-proxy are not built")
+  message(WARNING "c-ares 1.18.1 not found (libc-ares-dev): the asynchronous client is not built")
 endif()
 
 # The hash of the cache: headers alone, nothing is linked.

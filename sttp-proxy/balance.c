@@ -10,6 +10,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "sttp-proxy/random.h"
+
 enum { POINTS_OF_WEIGHT = 256, MAX_POINTS = 1 << 18 };
 
 /* The value of a request: large enough for small shares, small enough for the credits of all. */
@@ -221,21 +223,11 @@ static size_t pick_least(balancer *balance, const balance_candidate *candidates,
     return take_turn(balance, candidates, weight);
 }
 
-/* SplitMix64, by Steele, Lea and Flood; the upper half of it. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) >> 32;
-}
-
 /* One of the tier by weight, but not `except`. `weight` is that of all that may be drawn. */
 static size_t draw(balancer *balance, const balance_candidate *candidates, const struct tier *tier,
                    size_t except, uint64_t weight)
 {
-    uint64_t left = next_random(&balance->random) * weight >> 32;
+    uint64_t left = random_next(&balance->random) * weight >> 32;
     size_t i = 0;
 
     for (;; i++) {

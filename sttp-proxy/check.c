@@ -188,6 +188,12 @@ static void check_parent(const struct proxy_options *options, const struct self 
                               "forward.parent: '%s' is this proxy itself", options->forward_parent);
 }
 
+static bool has_same_prefix(const char *a, const char *b)
+{
+    return a != NULL && b != NULL &&
+           route_prefix_equal((sttp_slice){a, strlen(a)}, (sttp_slice){b, strlen(b)});
+}
+
 static bool is_same(const struct destination *a, const struct destination *b)
 {
     return a->port == b->port && strcmp(a->host, b->host) == 0 &&
@@ -224,10 +230,8 @@ static void check_prefix(const struct route_options *routes, size_t index, setti
 {
     const char *prefix = routes[index].prefix;
 
-    for (size_t i = 0; i < index && prefix != NULL; i++) {
-        const char *other = routes[i].prefix;
-        if (other == NULL || !route_prefix_equal((sttp_slice){other, strlen(other)},
-                                                 (sttp_slice){prefix, strlen(prefix)}))
+    for (size_t i = 0; i < index; i++) {
+        if (!has_same_prefix(routes[i].prefix, prefix))
             continue;
         settings_report_place(report, routes[index].place,
                               "reverse.prefix: '%s' is given twice, in line %zu already", prefix,
@@ -255,6 +259,29 @@ static bool check_routes(const struct proxy_options *options, const struct self 
     return true;
 }
 
+/* The rules up to `index` that have its prefix. */
+static void check_percent(const struct fault_options *faults, size_t index, settings_report *report)
+{
+    uint64_t percent = 0;
+
+    for (size_t i = 0; i <= index; i++)
+        if (has_same_prefix(faults[i].prefix, faults[index].prefix))
+            percent += faults[i].percent;
+    if (percent > 100)
+        settings_report_place(report, faults[index].place,
+                              "faults.percent: %llu in all for the prefix '%s', which is over 100",
+                              (unsigned long long)percent, faults[index].prefix);
+}
+
+static void check_faults(const struct proxy_options *options, settings_report *report)
+{
+    for (size_t i = 0; i < options->faults.count; i++)
+        check_percent(options->faults.items, i, report);
+    if (options->faults.count > 0 && !options->allow_faults)
+        settings_report_place(report, options->faults_place,
+                              "faults: refused without the flag --allow-faults");
+}
+
 static bool is_given(const settings_command *command, const char *key)
 {
     return settings_source_of(&proxy_program, command, key) != SETTINGS_FROM_DEFAULT;
@@ -263,9 +290,6 @@ static bool is_given(const settings_command *command, const char *key)
 static void check_use(const struct proxy_options *options, const settings_command *command,
                       settings_report *report)
 {
-    if (options->faults.count > 0 && !options->allow_faults)
-        settings_report_place(report, options->faults_place,
-                              "faults: refused without the flag --allow-faults");
     if (options->forward_enabled && !is_given(command, "forward.allow"))
         settings_report_warning(report, options->forward_place,
                                 "forward.allow is empty: no request is forwarded anywhere");
@@ -285,6 +309,7 @@ void proxy_check(void *values, const settings_command *command, settings_report 
     if (is_good) {
         check_parent(options, &self, report);
         is_good = check_routes(options, &self, report);
+        check_faults(options, report);
         check_use(options, command, report);
         self_release(&self);
     }

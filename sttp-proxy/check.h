@@ -11,7 +11,7 @@
  *   - a parent or an upstream that is this proxy: one of its own addresses and ports, where it
  *     listens on all addresses any of this machine, or its own Unix socket. Names are not resolved,
  *     but for localhost;
- *   - faults without the flag that allows them;
+ *   - faults without the flag that allows them, and those that are more than all answers;
  *
  * and warns of a forward proxy that goes nowhere, and of a proxy that does nothing at all. */
 void proxy_check(void *values, const settings_command *command, settings_report *report);

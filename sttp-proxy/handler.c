@@ -3,20 +3,17 @@
 #include "sttp-proxy/relay.h"
 #include "sttp-proxy/worker.h"
 
-static void send_hit(void *reply, sttp_slice response)
-{
-    sttp_reply_send_bytes(reply, response);
-}
-
 /* What the cache has of a path without an origin is answered at once: nobody has to be asked
  * whether that is allowed. */
-static bool answer_from_cache(const struct proxy *proxy, const sttp_request *request,
+static bool answer_from_cache(const struct worker *worker, const sttp_request *request,
                               sttp_reply *reply)
 {
     bool kept = request->action == STTP_ACTION_SHOW ||
                 (request->action == STTP_ACTION_LIST && request->query.data == NULL);
+    struct hit hit = {reply, worker->faults, request->path};
 
-    return kept && sttp_cache_get(proxy->cache, request->action, request->path, send_hit, reply);
+    return kept && sttp_cache_get(worker->proxy->cache, request->action, request->path,
+                                  relay_send_hit, &hit);
 }
 
 void handler_handle(void *context, const sttp_request *request, sttp_reply *reply)
@@ -26,6 +23,6 @@ void handler_handle(void *context, const sttp_request *request, sttp_reply *repl
 
     if (request->origin.data != NULL)
         relay_forward(worker, request, reply);
-    else if (proxy->cache == NULL || !answer_from_cache(proxy, request, reply))
+    else if (proxy->cache == NULL || !answer_from_cache(worker, request, reply))
         relay_reverse(worker, request, reply);
 }

@@ -36,9 +36,10 @@ struct route_options {
 /* What goes wrong on purpose with answers to paths that begin with the prefix, as a route's do. */
 struct fault_options {
     char *prefix;
-    unsigned fault;   /* an enum fault */
-    uint64_t percent; /* of the answers */
-    uint64_t delay;   /* before the answer; FAULT_DRIBBLE: before each byte */
+    unsigned fault; /* an enum fault */
+    settings_place place;
+    uint64_t percent; /* of the answers; together at most 100 for each prefix */
+    uint64_t delay;   /* FAULT_DELAY: before the answer; FAULT_DRIBBLE: before each byte */
     uint64_t bytes;   /* of the answer, before FAULT_RESET and FAULT_TRUNCATE happen */
 };
 

@@ -176,6 +176,7 @@ const settings_option fault_fields[FAULT_FIELD_COUNT] = {
                 "its bytes come one by one, or others come in its place",
         .kind = SETTINGS_CHOICE,
         .offset = offsetof(struct fault_options, fault),
+        .place = offsetof(struct fault_options, place),
         .choices = fault_words,
         .required = true,
     },

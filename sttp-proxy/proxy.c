@@ -118,12 +118,22 @@ static bool init_guard(struct proxy *proxy, const struct proxy_options *from)
     return proxy->guard != NULL;
 }
 
+static bool init_faults(struct proxy *proxy, const struct proxy_options *from)
+{
+    if (from->faults.count == 0)
+        return true;
+    log_write(proxy->log, LOG_LEVEL_WARNING, "answers go wrong on purpose: see `faults`");
+    proxy->faults = fault_rules_create(from->faults.items, from->faults.count);
+    return proxy->faults != NULL;
+}
+
 /* ---- life ---- */
 
 bool proxy_init(struct proxy *proxy, const struct proxy_options *options, log_sink *log)
 {
     *proxy = (struct proxy){.options = options, .log = log};
-    return init_groups(proxy, options) && init_parent(proxy, options) && init_guard(proxy, options);
+    return init_groups(proxy, options) && init_parent(proxy, options) &&
+           init_guard(proxy, options) && init_faults(proxy, options);
 }
 
 static void release_group(struct group *group)
@@ -142,6 +152,7 @@ void proxy_release(struct proxy *proxy)
     free(proxy->groups);
     route_table_destroy(proxy->routes);
     guard_destroy(proxy->guard);
+    fault_rules_destroy(proxy->faults);
     free(proxy->parent);
 }
 

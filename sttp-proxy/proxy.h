@@ -9,6 +9,7 @@
  *     origins.c    the pools of a worker to such hosts
  *     checks.c     active health checks, in a thread of their own
  *     failure.c    what an error of the client means
+ *     faults.c     answers that go wrong on purpose
  *
  * Everything here belongs to all threads, is made before they start and does not change, but for
  * health, budget and atomics. */
@@ -24,6 +25,7 @@
 #include "sttp-proxy/balance.h"
 #include "sttp-proxy/budget.h"
 #include "sttp-proxy/destination.h"
+#include "sttp-proxy/faults.h"
 #include "sttp-proxy/guard.h"
 #include "sttp-proxy/health.h"
 #include "sttp-proxy/options.h"
@@ -92,6 +94,7 @@ struct proxy {
     unsigned upstream_count; /* of all groups, and the parent */
     guard_rules *guard;      /* NULL where nothing is forwarded */
     sttp_cache *cache;       /* NULL: none */
+    fault_rules *faults;     /* NULL: none */
     atomic_ullong counts[PROXY_COUNTS];
 };
 

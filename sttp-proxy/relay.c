@@ -131,6 +131,7 @@ struct relay *relay_create(struct worker *worker, const sttp_request *request, s
         .capacity = relay->capacity,
         .worker = worker,
         .reply = reply,
+        .faults = worker->faults,
         .connection = sttp_reply_connection(reply),
         .started = sttp_server_now(),
         .hops = peer.hops,
@@ -143,19 +144,32 @@ struct relay *relay_create(struct worker *worker, const sttp_request *request, s
     return relay;
 }
 
-/* ---- cache ---- */
+/* ---- sending, as the rules for faults have it ---- */
 
-static void send_hit(void *reply, sttp_slice response)
+static sttp_status send_bytes(const struct hit *hit, sttp_slice answer)
 {
-    sttp_reply_send_bytes(reply, response);
+    if (hit->faults != NULL)
+        return faults_send_bytes(hit->faults, hit->reply, hit->path, answer);
+    return sttp_reply_send_bytes(hit->reply, answer);
 }
 
 /* What a server has sent goes on as it came. */
-static sttp_status pass_on(sttp_reply *reply, const sttp_response *response)
+static sttp_status send_answer(const struct relay *relay, const sttp_response *response)
 {
+    struct hit answer = {relay->reply, relay->faults, relay->request.path};
+
     if (response->bytes.data != NULL)
-        return sttp_reply_send_bytes(reply, response->bytes);
-    return sttp_reply_send(reply, response);
+        return send_bytes(&answer, response->bytes);
+    if (relay->faults != NULL)
+        return faults_send(relay->faults, relay->reply, relay->request.path, response);
+    return sttp_reply_send(relay->reply, response);
+}
+
+/* ---- cache ---- */
+
+void relay_send_hit(void *hit, sttp_slice response)
+{
+    send_bytes(hit, response);
 }
 
 /* Sends the answer that another relay has got, maybe on its thread. One of the proxy's own speaks
@@ -170,7 +184,7 @@ static void complete_waiting(sttp_cache_lease *lease, const sttp_response *respo
         answer.echo = relay->echo;
         answer.bytes = (sttp_slice){NULL, 0}; /* which echo that one's */
     }
-    pass_on(relay->reply, &answer);
+    send_answer(relay, &answer);
     free(relay);
 }
 
@@ -197,6 +211,7 @@ static void begin_change(struct relay *relay)
 bool relay_is_cached(struct relay *relay)
 {
     sttp_cache *cache = relay->worker->proxy->cache;
+    struct hit hit = {relay->reply, relay->faults, relay->request.path};
 
     if (cache == NULL)
         return false;
@@ -209,7 +224,7 @@ bool relay_is_cached(struct relay *relay)
     relay->kept = RELAY_LEASE;
     relay->lease.action = relay->request.action;
     relay->lease.complete = complete_waiting;
-    switch (sttp_cache_lease_take(cache, &relay->lease, send_hit, relay->reply)) {
+    switch (sttp_cache_lease_take(cache, &relay->lease, relay_send_hit, &hit)) {
     case STTP_CACHE_FETCH:
         return false;
     case STTP_CACHE_HIT:
@@ -231,7 +246,7 @@ void relay_answer(struct relay *relay, const sttp_response *response)
         sttp_cache_change_end(proxy->cache, &relay->change);
     if (relay->kept == RELAY_LEASE)
         sttp_cache_fill(proxy->cache, &relay->lease, response);
-    sttp_status status = pass_on(relay->reply, response);
+    sttp_status status = send_answer(relay, response);
     if (status != STTP_OK && log_limit_admits(&proxy->failures, proxy->log))
         log_write(proxy->log, LOG_LEVEL_WARNING,
                   "connection %llu: %s %.*s: answered with 500 instead: %s",

@@ -8,16 +8,18 @@
 #include <sttp/server.h>
 
 #include "sttp-proxy/failure.h"
+#include "sttp-proxy/faults.h"
 
 struct relay {
     struct relay *next; /* of those that are free */
     size_t capacity;    /* of `bytes` */
     struct worker *worker;
     sttp_reply *reply;
-    uint64_t connection;  /* of the client, for the log */
-    uint64_t started;     /* sttp_server_now */
-    sttp_request request; /* what is sent on; its slices point into `bytes` */
-    sttp_slice echo;      /* what an answer of the proxy's own speaks of: the target */
+    struct faults *faults; /* the worker's, which may end before the relay; NULL: none */
+    uint64_t connection;   /* of the client, for the log */
+    uint64_t started;      /* sttp_server_now */
+    sttp_request request;  /* what is sent on; its slices point into `bytes` */
+    sttp_slice echo;       /* what an answer of the proxy's own speaks of: the target */
     unsigned hops; /* that it has come, this proxy's own connection to the next not counted */
 
     struct group *group;       /* reverse: whose upstreams it goes to; NULL where it is forwarded */
@@ -41,6 +43,16 @@ struct relay *relay_create(struct worker *worker, const sttp_request *request, s
 
 /* Frees those that a worker keeps for others to come. */
 void relay_free_all(struct worker *worker);
+
+/* An answer that the cache has, on its way to who asks. */
+struct hit {
+    sttp_reply *reply;
+    struct faults *faults; /* NULL: none */
+    sttp_slice path;
+};
+
+/* Sends it: a sttp_cache_take, whose context is a struct hit. */
+void relay_send_hit(void *hit, sttp_slice response);
 
 /* Whether the cache answers it, or will: the relay is not to be sent on then. */
 bool relay_is_cached(struct relay *relay);

@@ -74,6 +74,13 @@ static bool create_balances(struct worker *worker)
     return true;
 }
 
+static bool begin_faults(struct worker *worker, struct event_base *base)
+{
+    if (worker->proxy->faults != NULL)
+        worker->faults = faults_begin(worker->proxy->faults, base);
+    return worker->proxy->faults == NULL || worker->faults != NULL;
+}
+
 static bool allocate(struct worker *worker)
 {
     const struct proxy *proxy = worker->proxy;
@@ -96,7 +103,9 @@ void *worker_begin(void *context, struct event_base *base)
     if (worker == NULL)
         return NULL;
     worker->proxy = proxy;
-    if (!allocate(worker) || sttp_libevent_create(&worker->loop, base, &options) != STTP_OK) {
+    if (!allocate(worker) || !begin_faults(worker, base) ||
+        sttp_libevent_create(&worker->loop, base, &options) != STTP_OK) {
+        faults_end(worker->faults);
         free_memory(worker);
         return NULL;
     }
@@ -112,6 +121,7 @@ void worker_end(void *context, void *argument)
     (void)context;
     sttp_libevent_destroy(&worker->loop);
     origins_release(&worker->origins);
+    faults_end(worker->faults);
     relay_free_all(worker);
     free_memory(worker);
 }

@@ -23,6 +23,7 @@ struct worker {
     struct origins origins;
     struct relay *free_relays;
     unsigned free_relay_count;
+    struct faults *faults; /* NULL: none */
 };
 
 /* The engine's worker_begin and worker_end; the context is a struct proxy. */

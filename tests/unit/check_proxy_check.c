@@ -149,6 +149,25 @@ START_TEST(addresses_of_the_machine)
 }
 END_TEST
 
+/* More than all answers, of one prefix. */
+START_TEST(percent_of_faults)
+{
+    static const char text[] = "reverse: {prefix: /, upstreams: a}\n"
+                               "faults:\n"
+                               "  - {fault: delay, percent: 60, prefix: /a}\n"
+                               "  - {fault: reset, percent: 40, prefix: /a/}\n"
+                               "  - {fault: reset, prefix: /}\n"
+                               "  - {percent: 1, fault: garbage, prefix: /a}\n";
+    struct said said;
+
+    run_file(&said, text);
+    assert_says(&said, ":6:25: faults.percent: 101 in all for the prefix '/a', which is over 100");
+    assert_says(&said, ":3:3: faults: refused without the flag --allow-faults");
+    ck_assert_uint_eq(said.report.count, 2);
+    free(said.text);
+}
+END_TEST
+
 START_TEST(warnings)
 {
     struct said said;
@@ -212,6 +231,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, all_together);
     tcase_add_loop_test(tests, proxy_itself, 0, COUNT(selves));
     tcase_add_test(tests, addresses_of_the_machine);
+    tcase_add_test(tests, percent_of_faults);
     tcase_add_test(tests, warnings);
     tcase_add_test(tests, same_upstream_below_two_prefixes);
     tcase_add_test(tests, each_allocation_fails_once);

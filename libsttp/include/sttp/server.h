@@ -70,7 +70,8 @@ STTP_API sttp_status sttp_reply_send_bytes(sttp_reply *reply, sttp_slice answer)
  * connection; until then, and while the peer takes none, they count as its other answers do (see
  * max_unsent). An answer that is not whole is under no timeout but send_timeout. STTP_OK;
  * STTP_ERR_CONNECTION_LOST where the connection is gone, and STTP_ERR_MEMORY where it will be:
- * nothing was added. In each case `reply` is still to be ended, with sttp_reply_end. */
+ * nothing was added. No bytes are allowed: that only tells whether the connection is there. In each
+ * case `reply` is still to be ended, with sttp_reply_end. */
 STTP_API sttp_status sttp_reply_send_part(sttp_reply *reply, sttp_slice bytes);
 
 typedef enum sttp_reply_ending {
