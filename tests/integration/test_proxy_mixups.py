@@ -137,7 +137,8 @@ def test_one_order_of_events():
             cutter.join()
         found = failures(result)
         print(f"     {found}", flush=True)
-        assert status != LIE and not set(found) - {"refused 500"}, result["failures"]
+        # A tester that is too slow leaves some out: it is their order that counts here.
+        assert status != LIE and not set(found) - {"refused 500", "not sent"}, result["failures"]
         asked = result["sending"]["sent"]
         assert 0 < found.get("refused 500", 0) < asked / 2, (asked, found)
 
