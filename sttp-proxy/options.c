@@ -10,11 +10,10 @@
 #include "sttp-proxy/options_records.h"
 
 #define MEMBER(name) offsetof(struct proxy_options, name)
+#define LISTEN_ADDRESS "127.0.0.1"
+#define LISTEN_PORT "3128"
 
-enum {
-    DAY = 24 * 60 * 60 * 1000, /* milliseconds */
-    MAX_CONNECTIONS = 1000000
-};
+enum { DAY = 24 * 60 * 60 * 1000 /* milliseconds */ };
 
 static const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
 
@@ -45,66 +44,7 @@ static bool are_dns_servers(const char *text)
 }
 
 static const settings_option options[] = {
-    {
-        .key = "listen_address",
-        .alias = "address",
-        .letter = 'a',
-        .group = "Listening",
-        .argument = "ADDRESS",
-        .help = "IPv4 or IPv6 address to listen on",
-        .fallback = "127.0.0.1",
-        .kind = SETTINGS_TEXT,
-        .offset = MEMBER(listen.listen_address),
-        .valid = listen_is_host,
-        .expected = "a numeric IPv4 or IPv6 address such as 127.0.0.1 or ::1",
-    },
-    {
-        .key = "port",
-        .letter = 'p',
-        .group = "Listening",
-        .argument = "PORT",
-        .help = "TCP port to listen on, 0 takes a free one",
-        .fallback = "3128",
-        .kind = SETTINGS_NUMBER,
-        .offset = MEMBER(listen.port),
-        .maximum = 65535,
-    },
-    {
-        .key = "proxy_protocol",
-        .group = "Listening",
-        .argument = "BOOLEAN",
-        .help = "connections to this address begin with a PROXY protocol header, version 1 or 2",
-        .fallback = "false",
-        .kind = SETTINGS_BOOL,
-        .offset = MEMBER(listen.proxy_protocol),
-        .place = MEMBER(listen.proxy_protocol_place),
-    },
-    {
-        .key = "trusted_proxies",
-        .group = "Listening",
-        .argument = "RANGE",
-        .help = "address or range that may send the header, others are closed; repeat for several",
-        .kind = SETTINGS_LIST,
-        .offset = MEMBER(listen.trusted_proxies),
-        .place = MEMBER(listen.trusted_proxies_place),
-        .maximum = 1024,
-        .valid = listen_is_network,
-        .expected = "at most 1024 addresses or ranges such as 10.0.0.0/8 or ::1",
-    },
-    {
-        .key = "listen",
-        .group = "Listening",
-        .argument = "ADDRESS",
-        .help = "listen here in place of the address and the port above: HOST:PORT, [IPV6]:PORT or "
-                "unix:/PATH; repeat for several; in the file each may be a mapping:",
-        .kind = SETTINGS_RECORDS,
-        .offset = MEMBER(listen.listen),
-        .maximum = LISTEN_MAX_LISTENERS,
-        .fields = listen_fields,
-        .field_count = LISTEN_FIELD_COUNT,
-        .record_size = sizeof(struct listener),
-        .shorthand = "address",
-    },
+#include "daemon/options_listen.inc"
     {
         .key = "forward.enabled",
         .group = "Forward proxy",
@@ -262,108 +202,7 @@ static const settings_option options[] = {
         .expected =
             "addresses such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53, with commas between them",
     },
-    {
-        .key = "threads",
-        .letter = 't',
-        .group = "Connections",
-        .argument = "NUMBER",
-        .help = "threads that serve connections, auto is one for each processor",
-        .fallback = "auto",
-        .kind = SETTINGS_NUMBER,
-        .offset = MEMBER(threads),
-        .maximum = 1024,
-        .zero = "auto",
-    },
-    {
-        .key = "max_connections",
-        .group = "Connections",
-        .argument = "NUMBER",
-        .help = "connections at once, beyond it the one that is idle for longest makes room",
-        .fallback = "10000",
-        .kind = SETTINGS_NUMBER,
-        .offset = MEMBER(max_connections),
-        .minimum = 1,
-        .maximum = MAX_CONNECTIONS,
-    },
-    {
-        .key = "max_connections_per_address",
-        .group = "Connections",
-        .argument = "NUMBER",
-        .help = "connections of one client address at once, auto is as max_connections",
-        .fallback = "auto",
-        .kind = SETTINGS_NUMBER,
-        .offset = MEMBER(max_connections_per_address),
-        .minimum = 1,
-        .maximum = MAX_CONNECTIONS,
-        .zero = "auto",
-    },
-    {
-        .key = "max_in_flight",
-        .group = "Connections",
-        .argument = "NUMBER",
-        .help = "requests of one connection under way at once",
-        .fallback = "64",
-        .kind = SETTINGS_NUMBER,
-        .offset = MEMBER(max_in_flight),
-        .minimum = 1,
-        .maximum = 65536,
-    },
-    {
-        .key = "max_unsent_total",
-        .group = "Connections",
-        .argument = "SIZE",
-        .help = "memory for the answers of all connections that wait to be taken, beyond it the "
-                "connection that keeps the most for the longest is reset",
-        .fallback = "64MiB",
-        .kind = SETTINGS_SIZE,
-        .offset = MEMBER(max_unsent_total),
-        .minimum = 2ULL * STTP_MAX_CONTENTS_LINE, /* one reader of the longest listing may stay */
-        .maximum = SIZE_MAX < 1ULL << 40 ? SIZE_MAX : 1ULL << 40,
-    },
-    {
-        .key = "idle_timeout",
-        .group = "Connections",
-        .argument = "DURATION",
-        .help = "close a connection that asks nothing for so long",
-        .fallback = "60s",
-        .kind = SETTINGS_DURATION,
-        .offset = MEMBER(idle_timeout),
-        .minimum = 10,
-        .maximum = DAY,
-    },
-    {
-        .key = "request_timeout",
-        .group = "Connections",
-        .argument = "DURATION",
-        .help = "close a connection that takes longer to send one request",
-        .fallback = "10s",
-        .kind = SETTINGS_DURATION,
-        .offset = MEMBER(request_timeout),
-        .minimum = 10,
-        .maximum = DAY,
-    },
-    {
-        .key = "send_timeout",
-        .group = "Connections",
-        .argument = "DURATION",
-        .help = "reset a connection that takes less than 4 KiB of its waiting answers in that time",
-        .fallback = "30s",
-        .kind = SETTINGS_DURATION,
-        .offset = MEMBER(send_timeout),
-        .minimum = 10,
-        .maximum = DAY,
-    },
-    {
-        .key = "stop_timeout",
-        .group = "Connections",
-        .argument = "DURATION",
-        .help = "at SIGTERM, time for what is under way before connections are cut",
-        .fallback = "10s",
-        .kind = SETTINGS_DURATION,
-        .offset = MEMBER(stop_timeout),
-        .minimum = 0,
-        .maximum = DAY,
-    },
+#include "daemon/options_connections.inc"
     {
         .key = "cache.enabled",
         .group = "Cache",
