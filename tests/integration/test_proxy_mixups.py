@@ -121,7 +121,7 @@ def test_one_order_of_events():
         over = threading.Event()
 
         def cut():
-            while not over.wait(0.3):
+            while not over.wait(1):
                 relay.cut()
 
         cutter = threading.Thread(target=cut)
