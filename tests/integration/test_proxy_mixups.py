@@ -115,7 +115,8 @@ def test_no_fault_no_failure():
 
 def test_one_order_of_events():
     """sttp-bench judges texts and their order, while the connections to the server are cut again
-    and again."""
+    and again. A server makes the changes of one connection one after another, and there are four:
+    it is asked no more than a busy machine can do in time, since what is late is refused."""
     with Server("--durability", "none") as server, Relay(server.address) as relay, \
             Proxy(LIMITS | reverse(relay.address, **CHECKED)) as proxy:
         over = threading.Event()
@@ -128,7 +129,7 @@ def test_one_order_of_events():
         cutter.start()
         try:
             status, result = bench_json(
-                "--check", "--rate", 2000, "--duration", 60 if FULL else 5, "-c", 20,
+                "--check", "--rate", 400, "--duration", 60 if FULL else 5, "-c", 20,
                 "--pipeline", 8, "--keys", 50, "--seed", SEED,
                 "--mix", "show=50,update=35,create=10,delete=5",
                 port=proxy.port)
