@@ -17,6 +17,7 @@
 
 enum {
     SETTINGS_MAX_OPTIONS = 64,        /* of one table */
+    SETTINGS_MAX_DEPTH = 2,           /* sections in each other */
     SETTINGS_MAX_FILE_SIZE = 1 << 20, /* bytes */
     SETTINGS_MAX_MISTAKES = 100       /* that are told */
 };
@@ -64,7 +65,8 @@ typedef struct settings_place {
 } settings_place;
 
 typedef struct settings_option {
-    const char *key;      /* in the file: "port", or "cache.max_files" for one inside `cache:` */
+    const char *key;      /* in the file: "port", or "cache.max_files" for one inside `cache:`,
+                              "cache.redis.prefix" for one inside `redis:` in it */
     const char *alias;    /* a second, shorter name of its flag, or NULL */
     char letter;          /* of its short flag, or 0 */
     const char *group;    /* its heading in --help; not for the fields of records */

@@ -25,7 +25,7 @@ typedef struct settings_scope {
     settings_source *sources; /* of the options; NULL in records */
     const char *path;         /* what stands before its keys in messages: "" or "reverse." */
     size_t keys[SETTINGS_MAX_OPTIONS];
-    size_t sections[SETTINGS_MAX_OPTIONS];
+    size_t sections[SETTINGS_MAX_DEPTH][SETTINGS_MAX_OPTIONS];
 } settings_scope;
 
 /* Reads the mapping that is the whole document, and reports its mistakes. */

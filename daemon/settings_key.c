@@ -59,7 +59,7 @@ static bool is_key(const char *name, sttp_slice key)
 /* Whether `key` is the option's, with or without its section. */
 static bool is_of(const settings_option *option, sttp_slice key, struct elsewhere *elsewhere)
 {
-    const char *dot = strchr(option->key, '.');
+    const char *dot = strrchr(option->key, '.');
     const char *leaf = dot != NULL ? dot + 1 : option->key;
 
     if (!settings_has_key(option) || (!is_key(leaf, key) && !is_key(option->key, key)))

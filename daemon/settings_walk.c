@@ -244,14 +244,17 @@ static bool check_first(settings_walk *walk, size_t *given, const yaml_node_t *n
     return false;
 }
 
-/* A section whose options begin at `index` of the table. */
-static void walk_section(settings_walk *walk, settings_scope *scope, size_t index,
-                         const yaml_node_t *key, const yaml_node_t *value)
+/* A section inside `outer` (empty: none) whose options begin at `index` of the table. */
+static void walk_section(settings_walk *walk, settings_scope *scope, const char *outer,
+                         size_t index, const yaml_node_t *key, const yaml_node_t *value)
 {
     char keys[MAX_KEYS];
-    const char *section = (const char *)key->data.scalar.value;
+    char section[MAX_KEYS];
+    bool is_inner = outer[0] != '\0';
 
-    if (!check_first(walk, &scope->sections[index], key) || !check_tag(walk, value) ||
+    snprintf(section, sizeof section, "%s%s%s", outer, is_inner ? "." : "",
+             (const char *)key->data.scalar.value);
+    if (!check_first(walk, &scope->sections[is_inner][index], key) || !check_tag(walk, value) ||
         is_null(value))
         return;
     if (value->type == YAML_MAPPING_NODE) {
@@ -280,7 +283,7 @@ static void walk_pair(settings_walk *walk, settings_scope *scope, const char *se
     size_t size;
     const char *name = settings_key_within(&scope->options[index], section, &size);
     if (name[size] == '.')
-        walk_section(walk, scope, index, key, value);
+        walk_section(walk, scope, section, index, key, value);
     else if (check_first(walk, &scope->keys[index], key))
         set_option(walk, scope, index, value);
 }

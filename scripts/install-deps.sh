@@ -6,10 +6,13 @@
 # As root it uses apt-get; else sudo, where that asks nothing. Where neither works it says what is missing and ends with 1.
 set -euo pipefail
 
-build=(gcc libc6-dev cmake ninja-build pkg-config libxxhash-dev libevent-dev libc-ares-dev libyaml-dev)
+build=(gcc libc6-dev cmake ninja-build pkg-config libxxhash-dev libevent-dev libc-ares-dev libyaml-dev
+  libsqlite3-dev libpq-dev libhiredis-dev)
 tests=(git g++ check libsubunit-dev clang libclang-rt-14-dev clang-format clang-tidy python3 scdoc
-  netcat-openbsd netcat-traditional telnet liburiparser-dev libuv1-dev strace valgrind dnsmasq-base iproute2)
-bench=(python3 memcached redis-server redis-tools nginx-light haproxy hyperfine netcat-openbsd strace valgrind)
+  netcat-openbsd netcat-traditional telnet liburiparser-dev libuv1-dev strace valgrind dnsmasq-base iproute2
+  postgresql redis-server sqlite3)
+bench=(python3 memcached redis-server redis-tools nginx-light haproxy hyperfine netcat-openbsd strace valgrind
+  postgresql)
 
 case "${1:-}" in
 build) wanted=("${build[@]}") ;;

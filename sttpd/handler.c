@@ -72,6 +72,8 @@ static sttp_code code_of(const store_operation *operation)
     case STORE_NO_MEMORY:
     case STORE_NO_DESCRIPTORS:
     case STORE_BUSY:
+    case STORE_TOO_MUCH_WORK:
+    case STORE_UNAVAILABLE:
     case STORE_IO:
     case STORE_EARLIER_LOST:
     case STORE_OUTCOME_UNKNOWN:
@@ -120,6 +122,10 @@ static const char *message_of(const store_operation *operation)
         return "out of file descriptors; try again later";
     case STORE_BUSY:
         return "server busy";
+    case STORE_TOO_MUCH_WORK:
+        return "too much to search in one request; name a directory further down";
+    case STORE_UNAVAILABLE:
+        return "the database is not available; try again later";
     case STORE_IO:
         return "the storage failed and nothing was changed; try again later";
     case STORE_EARLIER_LOST:

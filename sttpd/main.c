@@ -5,7 +5,6 @@
  * engine, then for the store. A store may hang in the kernel on a broken disk; so it is closed by a
  * thread of its own, and when that is not done in time the process ends without it. */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
 #include <stdlib.h>
@@ -17,7 +16,7 @@
 #include "daemon/service.h"
 #include "sttpd/handler.h"
 #include "sttpd/options.h"
-#include "sttpd/store_fs.h"
+#include "sttpd/storage.h"
 
 enum {
     STORE_GRACE = 1,             /* seconds that the store has beyond the engine's deadline */
@@ -44,64 +43,11 @@ static void fit_descriptor_limit(struct sttpd *sttpd)
     struct sttpd_options *options = &sttpd->options;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t workers = options->threads > 0 ? options->threads : (uint64_t)processors;
-    uint64_t besides =
-        options->storage_threads * (STORE_FS_DESCRIPTORS + STORE_FS_DESCRIPTORS_TOGETHER) +
-        DESCRIPTORS_BESIDES + workers * (DESCRIPTORS_OF_WORKER + options->listen.listen.count);
+    uint64_t besides = storage_descriptors(options) + DESCRIPTORS_BESIDES +
+                       workers * (DESCRIPTORS_OF_WORKER + options->listen.listen.count);
 
     options->max_connections =
         service_fit_connections(&sttpd->log, options->max_connections, besides);
-}
-
-/* What to do about a document root that cannot be used, as far as the store cannot know it. */
-static void docroot_advice(const char *docroot, int error, char *advice, size_t capacity)
-{
-    static const char plain[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-";
-    bool is_plain = docroot[0] != '-' && docroot[strspn(docroot, plain)] == '\0';
-
-    advice[0] = '\0';
-    if (error == ENOENT && is_plain)
-        snprintf(advice, capacity, " (mkdir -p %s)", docroot);
-    else if (error == EACCES)
-        snprintf(advice, capacity, " (sttpd runs as user %u, group %u)", (unsigned)geteuid(),
-                 (unsigned)getegid());
-}
-
-static void warn_of_docroot(struct sttpd *sttpd, const char *warning)
-{
-    const char *docroot = sttpd->options.docroot;
-
-    if (warning[0] != '\0')
-        log_write(&sttpd->log, LOG_LEVEL_WARNING, "%s", warning);
-    if (faccessat(AT_FDCWD, docroot, W_OK, AT_EACCESS) != 0)
-        log_write(&sttpd->log, LOG_LEVEL_WARNING,
-                  "document root %s: %m; changes will fail (sttpd runs as user %u, group %u)",
-                  docroot, (unsigned)geteuid(), (unsigned)getegid());
-}
-
-static bool open_store(struct sttpd *sttpd)
-{
-    char text[PATH_MAX + 1024] = "";
-    char advice[PATH_MAX + 32];
-    const char *docroot = sttpd->options.docroot;
-    bool is_synced = sttpd->options.durability != STORE_DURABILITY_NONE;
-    struct store_fs_settings settings = {
-        .docroot = docroot,
-        .durability = (enum store_durability)sttpd->options.durability,
-        .threads = (unsigned)sttpd->options.storage_threads,
-        .queue = (unsigned)sttpd->options.storage_queue,
-    };
-
-    log_write(&sttpd->log, LOG_LEVEL_INFO, "opening document root %s%s", docroot,
-              is_synced ? "; its file system is synced first" : "");
-    if (store_fs_open(&settings, &sttpd->store, text, sizeof text)) {
-        warn_of_docroot(sttpd, text);
-        return true;
-    }
-    int error = faccessat(AT_FDCWD, docroot, R_OK | X_OK, AT_EACCESS) != 0 ? errno : 0;
-    docroot_advice(docroot, error, advice, sizeof advice);
-    log_write(&sttpd->log, LOG_LEVEL_ERROR, "%s%s", text, advice);
-    return false;
 }
 
 static bool create_server(struct sttpd *sttpd)
@@ -138,12 +84,13 @@ static void *close_store(void *context)
 {
     struct sttpd *sttpd = context;
 
+    char name[PATH_MAX + 32];
+
+    storage_name(&sttpd->options, name, sizeof name);
     errno = sttpd->store->close(sttpd->store);
     if (errno != 0)
         log_write(&sttpd->log, LOG_LEVEL_ERROR,
-                  "document root %s: the last changes may be lost: %m; see whether its file system "
-                  "works",
-                  sttpd->options.docroot);
+                  "%s: the last changes may be lost: %m; see whether its file system works", name);
     pthread_mutex_lock(&sttpd->service.mutex);
     sttpd->is_store_closed = true;
     pthread_cond_broadcast(&sttpd->service.changed);
@@ -216,7 +163,7 @@ static int run(struct sttpd *sttpd)
      * malloc would raise its threshold for such blocks, and keep in each thread's heap what was
      * freed; with a fixed one they go back to the system at once. */
     mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION);
-    if (open_store(sttpd)) {
+    if (storage_open(&sttpd->options, &sttpd->log, NULL, &sttpd->store)) {
         sttpd->handler.store = sttpd->store;
         service_block_signals(&sttpd->service);
         is_good = caching_start(&sttpd->caching, &sttpd->options.cache, &sttpd->log);

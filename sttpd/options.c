@@ -16,7 +16,10 @@ enum {
 };
 
 static const char *const durability_words[] = {"always", "interval", "none", NULL};
+static const char *const cache_backend_words[] = {"memory", "redis", "both", NULL};
 static const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
+
+const char *const storage_backend_words[] = {"fs", "sqlite", "postgres", NULL};
 
 static const settings_option options[] = {
 #include "daemon/options_listen.inc"
@@ -30,6 +33,48 @@ static const settings_option options[] = {
         .kind = SETTINGS_TEXT,
         .offset = MEMBER(docroot),
         .expected = "the path of a directory",
+    },
+    {
+        .key = "storage.backend",
+        .group = "Storage",
+        .argument = "WORD",
+        .help = "what keeps the texts: files below docroot, or a database",
+        .fallback = "fs",
+        .kind = SETTINGS_CHOICE,
+        .offset = MEMBER(backend),
+        .choices = storage_backend_words,
+    },
+    {
+        .key = "storage.sqlite.path",
+        .group = "Storage",
+        .argument = "FILE",
+        .help = "the database of sqlite; made where it is not there",
+        .fallback = "/var/lib/sttp/sttp.db",
+        .kind = SETTINGS_TEXT,
+        .offset = MEMBER(sqlite_path),
+        .expected = "the path of a file",
+    },
+    {
+        .key = "storage.postgres.conninfo",
+        .group = "Storage",
+        .argument = "TEXT",
+        .help = "where the database of postgres is, as libpq takes it: "
+                "\"host=db1,db2 dbname=sttp target_session_attrs=read-write\"",
+        .fallback = "dbname=sttp",
+        .kind = SETTINGS_TEXT,
+        .offset = MEMBER(postgres_conninfo),
+        .expected = "a connection string of libpq",
+    },
+    {
+        .key = "storage.postgres.pool",
+        .group = "Storage",
+        .argument = "NUMBER",
+        .help = "connections to the database of postgres",
+        .fallback = "8",
+        .kind = SETTINGS_NUMBER,
+        .offset = MEMBER(postgres_pool),
+        .minimum = 1,
+        .maximum = 1000,
     },
     {
         .key = "durability",
@@ -105,6 +150,69 @@ static const settings_option options[] = {
         .kind = SETTINGS_DURATION,
         .offset = MEMBER(cache.expiration),
         .minimum = 0,
+        .maximum = 365ULL * DAY,
+    },
+    {
+        .key = "cache.backend",
+        .group = "Cache",
+        .argument = "WORD",
+        .help = "where answers are kept: in this server, in Redis, or in both",
+        .fallback = "memory",
+        .kind = SETTINGS_CHOICE,
+        .offset = MEMBER(cache_backend),
+        .choices = cache_backend_words,
+    },
+    {
+        .key = "cache.redis.address",
+        .group = "Cache",
+        .argument = "ADDRESS",
+        .help = "where Redis listens: ADDRESS:PORT or unix:PATH",
+        .fallback = "127.0.0.1:6379",
+        .kind = SETTINGS_TEXT,
+        .offset = MEMBER(redis_address),
+        .valid = listen_is_listener,
+        .expected = "an address and a port such as 127.0.0.1:6379 or [::1]:6379, or unix:PATH",
+    },
+    {
+        .key = "cache.redis.prefix",
+        .group = "Cache",
+        .argument = "TEXT",
+        .help = "what the keys in Redis begin with",
+        .fallback = "sttp:",
+        .kind = SETTINGS_TEXT,
+        .offset = MEMBER(redis_prefix),
+        .expected = "a text that is not empty",
+    },
+    {
+        .key = "cache.redis.timeout",
+        .group = "Cache",
+        .argument = "DURATION",
+        .help = "how long Redis may take before the storage is asked instead",
+        .fallback = "50ms",
+        .kind = SETTINGS_DURATION,
+        .offset = MEMBER(redis_timeout),
+        .minimum = 1,
+        .maximum = 60ULL * SECOND,
+    },
+    {
+        .key = "cache.coherence",
+        .group = "Cache",
+        .argument = "DURATION",
+        .help = "for how long other servers' changes of a shared database may stay unseen",
+        .fallback = "1",
+        .kind = SETTINGS_DURATION,
+        .offset = MEMBER(coherence),
+        .minimum = 200,
+        .maximum = 1ULL * DAY,
+    },
+    {
+        .key = "cache.stale_if_error",
+        .group = "Cache",
+        .argument = "DURATION",
+        .help = "how old an answer may be that is given while the database is away",
+        .fallback = "0",
+        .kind = SETTINGS_DURATION,
+        .offset = MEMBER(stale_if_error),
         .maximum = 365ULL * DAY,
     },
     {

@@ -13,6 +13,10 @@ struct sttpd_options {
     unsigned durability; /* an enum store_durability */
     uint64_t storage_threads;
     uint64_t storage_queue;
+    unsigned backend; /* an enum storage_backend */
+    char *sqlite_path;
+    char *postgres_conninfo;
+    uint64_t postgres_pool;
 
     uint64_t threads; /* 0: as many as there are processors */
     uint64_t max_connections;
@@ -25,10 +29,22 @@ struct sttpd_options {
     uint64_t stop_timeout;
 
     struct caching_settings cache;
+    unsigned cache_backend; /* an enum cache_backend */
+    char *redis_address;
+    char *redis_prefix;
+    uint64_t redis_timeout;
+    uint64_t coherence;
+    uint64_t stale_if_error;
 
     unsigned log_level; /* a log_level */
 };
 
+/* What `cache_backend` counts. */
+enum cache_backend { CACHE_MEMORY = 0, CACHE_REDIS, CACHE_BOTH };
+
 extern const settings_program sttpd_program;
+
+/* The names of the stores, by `backend`; ended by NULL. */
+extern const char *const storage_backend_words[];
 
 #endif

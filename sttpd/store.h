@@ -3,6 +3,8 @@
 #ifndef STTPD_STORE_H
 #define STTPD_STORE_H
 
+#include <stddef.h>
+
 #include <sttp/message.h>
 
 typedef enum store_result {
@@ -26,6 +28,8 @@ typedef enum store_result {
     STORE_NO_MEMORY,
     STORE_NO_DESCRIPTORS,
     STORE_BUSY,           /* the store's queue is full */
+    STORE_TOO_MUCH_WORK,  /* LIST: a search that would look at more than one request may */
+    STORE_UNAVAILABLE,    /* the database is away; nothing has changed */
     STORE_IO,             /* any other failure; nothing has changed */
     STORE_EARLIER_LOST,   /* nothing has changed; acknowledged changes before it may be lost */
     STORE_OUTCOME_UNKNOWN /* it failed after the change may have become visible */
@@ -64,6 +68,8 @@ struct store_operation {
 
 typedef struct store store;
 
+enum { STORE_IDENTITY = 16 };
+
 struct store {
     /* Takes an operation. Never blocks: what can be done without waiting is done at once, the rest
      * by the store's own threads. Thread-safe. */
@@ -72,6 +78,25 @@ struct store {
      * store. 0, or the errno of a failure by which acknowledged changes may be lost and which no
      * operation has told. */
     int (*close)(store *store);
+    /* What is stored, told from all else that is: of a database the same for all servers that share
+     * it, else drawn when it was opened. */
+    unsigned char identity[STORE_IDENTITY];
+};
+
+/* Who wants to know of changes that others make, of a store that servers share. All of it is called
+ * from a thread of the store, from before it is opened until it is closed, and must not block. */
+struct store_watcher {
+    void *context;
+    uint64_t interval; /* milliseconds in which `vouched` is wanted again */
+    /* Somebody else has made a change. `made`: as in store_operation's `begin`. */
+    void (*changed)(void *context, sttp_action action, sttp_slice path, size_t made);
+    /* Changes may have been missed: what was read until now may be untrue. */
+    void (*lost)(void *context);
+    /* Of every change by others that was committed before `time`, in milliseconds of
+     * CLOCK_MONOTONIC, `changed` has told by now, unless `lost` has. */
+    void (*vouched)(void *context, uint64_t time);
+    /* The database's clock is by now between so many microseconds ahead of CLOCK_MONOTONIC. */
+    void (*clock)(void *context, int64_t earliest, int64_t latest);
 };
 
 #endif

@@ -6,17 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "sttpd/store.h"
-
-/* What an acknowledged change has survived when its answer leaves. */
-enum store_durability {
-    STORE_DURABILITY_ALWAYS = 0, /* the file and its directory are on disk */
-    STORE_DURABILITY_INTERVAL,   /* a crash of the server. Once a second the root's file system is
-                                    synced: a crash of the machine may lose or empty what changed
-                                    since. A failure of that is told by the next change, which
-                                    is STORE_EARLIER_LOST, or by `close` */
-    STORE_DURABILITY_NONE        /* a crash of the server; the kernel writes when it likes */
-};
+#include "sttpd/store_module.h"
 
 /* Descriptors that an operation has open at once, at most, and each of those that one thread does
  * together beside what the other threads do; the store has one besides. */

@@ -59,13 +59,19 @@ static void file_of(const settings_option *option, const char *value, char *text
     /* By itself either of the two would be a mistake. */
     bool is_of_two = strstr(option->key, "prox") != NULL;
     const char *with = is_of_two ? "listen: 1.1.1.1:1\n" : "";
-    const char *dot = strchr(option->key, '.');
+    int depth = 0;
+    FILE *out = fmemopen(text, capacity, "w");
 
-    if (dot != NULL)
-        snprintf(text, capacity, "%.*s:\n  %s: %s\n%s", (int)(dot - option->key), option->key,
-                 dot + 1, value, with);
-    else
-        snprintf(text, capacity, "%s: %s\n%s", option->key, value, with);
+    ck_assert_ptr_nonnull(out);
+    for (const char *name = option->key; name[0] != '\0'; depth++) {
+        int size = (int)strcspn(name, ".");
+        bool is_section = name[size] == '.';
+        fprintf(out, "%*s%.*s:%s%s\n", 2 * depth, "", size, name, is_section ? "" : " ",
+                is_section ? "" : value);
+        name += size + is_section;
+    }
+    fprintf(out, "%s", with);
+    fclose(out);
 }
 
 /* Every key: its default, what a file makes of a value, what a flag makes of another one. */
@@ -83,6 +89,11 @@ static const struct every_key {
      "1:1.2.3.4:5"},
     {"docroot", "/var/sttp/files", "/srv/a b", "/srv/a b", "x", "x"},
     {"durability", "0", "none", "2", "interval", "1"},
+    {"storage.backend", "0", "sqlite", "1", "postgres", "2"},
+    {"storage.sqlite.path", "/var/lib/sttp/sttp.db", "x.db", "x.db", "/a b", "/a b"},
+    {"storage.postgres.conninfo", "dbname=sttp", "host=a,b port=1", "host=a,b port=1", "user=x",
+     "user=x"},
+    {"storage.postgres.pool", "8", "1", "1", "1000", "1000"},
     {"storage_threads", "64", "1", "1", "1024", "1024"},
     {"storage_queue", "4096", "1", "1", "1000000", "1000000"},
     {"threads", "0", "4", "4", "auto", "0"},
@@ -98,6 +109,12 @@ static const struct every_key {
     {"cache.max_files", "100", "7", "7", "8", "8"},
     {"cache.max_size", "10485760", "20480", "20480", "1MiB", "1048576"},
     {"cache.expiration", "300000", "60", "60000", "500ms", "500"},
+    {"cache.backend", "0", "redis", "1", "both", "2"},
+    {"cache.redis.address", "127.0.0.1:6379", "\"unix:/x\"", "unix:/x", "[::1]:1", "[::1]:1"},
+    {"cache.redis.prefix", "sttp:", "a", "a", "b:", "b:"},
+    {"cache.redis.timeout", "50", "1ms", "1", "2", "2000"},
+    {"cache.coherence", "1000", "200ms", "200", "2s", "2000"},
+    {"cache.stale_if_error", "0", "1m", "60000", "1d", "86400000"},
     {"log_level", "2", "debug", "3", "error", "0"},
 };
 
