@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "proxy.h"
@@ -25,7 +26,12 @@ enum {
     OPTION_TIMEOUT,
     OPTION_UNIX,
     OPTION_BATCH,
-    OPTION_COUNT = 18,
+    OPTION_NAME,
+    OPTION_RECURSIVE,
+    OPTION_TYPE,
+    OPTION_LIMIT,
+    OPTION_ALL,
+    OPTION_COUNT = 23,
     HELP_WIDTH = 79,
     HELP_INDENT = 25,
     MAX_RETRIES = 1000
@@ -57,6 +63,13 @@ static const struct option_entry {
      "after a failure to connect, a timeout or a lost connection try again up to N times, waiting "
      "100ms, 200ms, 400ms and so on up to 10s; create, update and delete only where nothing was "
      "sent"},
+    {OPTION_NAME, "name", "PATTERN",
+     "list and find: only names that match; * is any run of characters, ? is one of them"},
+    {OPTION_RECURSIVE, "recursive", NULL, "list: all below, not the directory alone"},
+    {OPTION_TYPE, "type", "TYPE", "list and find: only file, only dir, or all"},
+    {OPTION_LIMIT, "limit", "N", "list and find: at most N names, 1 to 10000"},
+    {OPTION_ALL, "all", NULL,
+     "list and find: page after page of --limit names, 10000 where it is not given, to the end"},
     {OPTION_BATCH, "batch", "FILE",
      "read requests from FILE (- for standard input), one a line as ACTION PATH [CONTENTS], and "
      "print one result line for each"},
@@ -73,11 +86,14 @@ static const struct option_entry {
     {'V', "version", NULL, "print the version"},
 };
 
+/* Those of a request, and find, which makes one of list. */
+static const char *const actions[] = {"create", "show", "list", "update", "delete", "find"};
+
+enum { ACTION_COUNT = sizeof actions / sizeof *actions, REQUEST_ACTION_COUNT = ACTION_COUNT - 1 };
+
 sttp_slice cli_nearest_action(sttp_slice text)
 {
-    static const char *const actions[] = {"create", "show", "list", "update", "delete"};
-
-    return sttp_nearest_word(text, actions, sizeof actions / sizeof *actions);
+    return sttp_nearest_word(text, actions, REQUEST_ACTION_COUNT);
 }
 
 static void complain(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
@@ -146,6 +162,7 @@ static void print_option(const struct option_entry *entry)
 void cli_print_help(void)
 {
     puts("Usage: sttp-cli [OPTION...] ACTION URL-OR-PATH [CONTENTS]\n"
+         "       sttp-cli [OPTION...] find [URL-OR-PATH] TEXT\n"
          "       sttp-cli [OPTION...] URL-OR-PATH\n"
          "       sttp-cli [OPTION...] --batch FILE\n"
          "\n"
@@ -154,6 +171,8 @@ void cli_print_help(void)
          "URL-OR-PATH is sttp://HOST[:PORT]/PATH, sttp+unix:/SOCKET:/PATH, or a path that\n"
          "begins with /, taken as it stands. CONTENTS of create and update are one line of\n"
          "up to 160 characters, read from standard input where they are - or not given.\n"
+         "find lists the files below URL-OR-PATH, which is / where it is not given, whose\n"
+         "text holds TEXT; capital and small letters from A to Z are the same to it.\n"
          "\n"
          "Options (a TIME is 250ms, 2s, 1m or 1h; a bare number is in seconds):");
     for (size_t i = 0; i < OPTION_COUNT; i++)
@@ -223,6 +242,21 @@ static bool set_proxy(cli_options *options, const char *argument)
     return !mistake || usage("--proxy %s: %s; the form is sttp://HOST[:PORT]", argument, mistake);
 }
 
+static bool set_type(cli_options *options, const char *argument)
+{
+    options->type = argument;
+    return strcmp(argument, "file") == 0 || strcmp(argument, "dir") == 0 ||
+           strcmp(argument, "all") == 0 ||
+           usage("--type %s: it is one of file, dir and all", argument);
+}
+
+static bool set_limit(cli_options *options, const char *argument)
+{
+    return cli_parse_number(argument, 1, STTP_MAX_LIST_LIMIT, &options->limit) ||
+           usage("--limit %s: give a number from 1 to %d; --all goes on behind it", argument,
+                 STTP_MAX_LIST_LIMIT);
+}
+
 static bool set_option(cli_options *options, int key, const char *argument)
 {
     switch (key) {
@@ -250,6 +284,17 @@ static bool set_option(cli_options *options, int key, const char *argument)
         if (!cli_parse_number(argument, 0, MAX_RETRIES, &options->retries))
             return usage("--retry %s: give a number from 0 to %d", argument, MAX_RETRIES);
         return true;
+    case OPTION_NAME:
+        options->name = argument;
+        return *argument || usage("--name: the pattern is empty; * is any name");
+    case OPTION_RECURSIVE:
+        return options->recursive = true;
+    case OPTION_TYPE:
+        return set_type(options, argument);
+    case OPTION_LIMIT:
+        return set_limit(options, argument);
+    case OPTION_ALL:
+        return options->all = true;
     case OPTION_BATCH:
         options->batch = argument;
         return true;
@@ -334,6 +379,38 @@ static bool check_combination(const cli_options *options)
     return true;
 }
 
+/* The first of the options that are about a listing, NULL where none was given. */
+static const char *listing_option(const cli_options *options)
+{
+    if (options->name)
+        return "name";
+    if (options->type)
+        return "type";
+    if (options->limit)
+        return "limit";
+    if (options->recursive)
+        return "recursive";
+    return options->all ? "all" : NULL;
+}
+
+/* What asks for a listing in its options needs no action that says so. */
+static bool check_listing(cli_options *options)
+{
+    const char *option = listing_option(options);
+
+    if (!option)
+        return true;
+    if (options->batch)
+        return usage("--%s does not go with --batch: there each path has its own query, like "
+                     "/notes/?name=*.txt",
+                     option);
+    if (options->action == STTP_ACTION_NONE)
+        options->action = STTP_ACTION_LIST;
+    return options->action == STTP_ACTION_LIST ||
+           usage("--%s is for list and find; leave it out with %s", option,
+                 sttp_action_name(options->action));
+}
+
 static bool is_target(const char *text)
 {
     return strpbrk(text, "/:") != NULL;
@@ -350,13 +427,14 @@ static bool read_action(const char *word, bool alone, cli_options *options)
         return usage("the first argument is empty; it is an action, a URL or a path");
     if (is_target(word))
         return alone ? true
-                     : usage("the action is missing before %s: create, show, list, update or "
-                             "delete",
+                     : usage("the action is missing before %s: create, show, list, update, "
+                             "delete or find",
                              word);
-    near = cli_nearest_action(cli_slice(word));
+    near = sttp_nearest_word(cli_slice(word), actions, ACTION_COUNT);
     if (near.size > 0)
         return usage("unknown action %s; did you mean %s?", word, near.data);
-    return usage("unknown action %s; it is one of create, show, list, update and delete", word);
+    return usage("unknown action %s; it is one of create, show, list, update, delete and find",
+                 word);
 }
 
 static bool read_contents(int count, char **operands, cli_options *options)
@@ -376,6 +454,23 @@ static bool read_contents(int count, char **operands, cli_options *options)
     return true;
 }
 
+/* What follows find. */
+static bool read_find(int count, char **operands, cli_options *options)
+{
+    bool target = count == 2 && is_target(operands[0]);
+
+    if (count == 0)
+        return usage("find needs a text to look for, like: sttp-cli find /notes/ milk");
+    if (count > 1 && !target)
+        return usage("the text to look for is %d arguments; put it in quotes to make it one, and a "
+                     "URL or a path before it",
+                     is_target(operands[0]) ? count - 1 : count);
+    options->action = STTP_ACTION_LIST;
+    options->target = target ? operands[0] : "/";
+    options->find = operands[target ? 1 : 0];
+    return true;
+}
+
 static bool read_operands(int count, char **operands, cli_options *options)
 {
     if (options->batch)
@@ -385,6 +480,8 @@ static bool read_operands(int count, char **operands, cli_options *options)
                                   operands[0]);
     if (count == 0)
         return usage("an action and a path are missing, like: sttp-cli show /notes/a.txt");
+    if (strcasecmp(operands[0], "find") == 0)
+        return read_find(count - 1, operands + 1, options);
     if (!read_action(operands[0], count == 1, options))
         return false;
     if (options->action == STTP_ACTION_NONE) {
@@ -420,7 +517,8 @@ cli_parsed cli_options_parse(int argc, char **argv, cli_options *options)
         if (!set_option(options, key, optarg))
             return CLI_PARSED_ERROR;
     }
-    if (!check_combination(options) || !read_operands(argc - optind, argv + optind, options))
+    if (!check_combination(options) || !read_operands(argc - optind, argv + optind, options) ||
+        !check_listing(options))
         return CLI_PARSED_ERROR;
     return CLI_PARSED_RUN;
 }

@@ -14,6 +14,7 @@ typedef struct cli_options {
     sttp_action action; /* STTP_ACTION_NONE: show, or list for what ends in "/" */
     const char *target; /* a URL or a path; NULL with --batch */
     const char *contents;
+    const char *find; /* the text that files are to hold; NULL without the action find */
 
     const char *address; /* NULL where it was not given */
     unsigned port;       /* 0 where it was not given */
@@ -26,6 +27,13 @@ typedef struct cli_options {
     unsigned timeout_ms;
     unsigned connect_timeout_ms;
     unsigned retries;
+
+    /* Of list and find. */
+    const char *name; /* NULL where it was not given, as `type` */
+    const char *type;
+    unsigned limit; /* 0 where it was not given */
+    bool recursive;
+    bool all;
 
     const char *batch;
     const char *output;
@@ -50,7 +58,7 @@ void cli_options_destroy(cli_options *options);
 
 void cli_print_help(void);
 
-/* The action that is near to a misspelt one, in lower case; empty where none is. */
+/* The action of a request that is near to a misspelt one, in lower case; empty where none is. */
 sttp_slice cli_nearest_action(sttp_slice text);
 
 /* "sttp-cli: ..." on standard error, one line. What cannot be shown on a terminal is made visible,

@@ -35,26 +35,10 @@ static void put_status_line(const cli_output *output, const sttp_response *respo
     }
 }
 
-/* Takes the first name off a listing. Names have no spaces, so ", " stands between names only. */
-static sttp_slice next_name(sttp_slice *names)
-{
-    const char *end = memmem(names->data, names->size, ", ", 2);
-    sttp_slice name = *names;
-    size_t step = names->size;
-
-    if (end) {
-        name.size = (size_t)(end - names->data);
-        step = name.size + 2;
-    }
-    names->data += step;
-    names->size -= step;
-    return name;
-}
-
 static void put_names(const cli_output *output, sttp_slice names)
 {
     while (names.size > 0) {
-        put(output, next_name(&names));
+        put(output, cli_next_name(&names));
         putc('\n', output->stream);
     }
 }
@@ -136,7 +120,7 @@ static void put_json_names(FILE *stream, sttp_slice names)
     fputs(",\"names\":[", stream);
     while (names.size > 0) {
         fputs(separator, stream);
-        cli_write_json_string(stream, next_name(&names));
+        cli_write_json_string(stream, cli_next_name(&names));
         separator = ",";
     }
     putc(']', stream);

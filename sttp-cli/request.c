@@ -6,6 +6,7 @@
 
 #include "contents.h"
 #include "output.h"
+#include "search.h"
 #include "session.h"
 #include "target.h"
 #include "text.h"
@@ -63,11 +64,14 @@ static void exchange_with_retries(const cli_options *options, sttp_client *clien
     }
 }
 
-/* Fills the request from the target and the contents. `buffer` is for contents that are read. */
-static bool prepare(const cli_options *options, const cli_target *target, char *buffer,
-                    sttp_request *request, cli_result *result)
+/* Fills the request from the target, the options and the contents. `buffer` is for contents that
+ * are read, `search` for the query of a LIST. */
+static bool prepare(const cli_options *options, cli_target *target, char *buffer,
+                    cli_search *search, sttp_request *request, cli_result *result)
 {
     if (!cli_target_check(target, result->action, result))
+        return false;
+    if (result->action == STTP_ACTION_LIST && !cli_search_begin(options, target, search, result))
         return false;
     *request = (sttp_request){
         .action = result->action, .path = target->url.path, .query = target->url.query};
@@ -113,8 +117,8 @@ static sttp_action default_action(const sttp_url *url)
 
 /* Runs the request as far as it comes; its end is in *result, whose response points into the
  * client. */
-static void run(const cli_options *options, cli_target *target, sttp_client **client,
-                sttp_response *response, cli_result *result)
+static void run(const cli_options *options, cli_target *target, cli_search *search,
+                sttp_client **client, sttp_response *response, cli_result *result)
 {
     char buffer[CLI_MAX_INPUT + 1];
     sttp_request request;
@@ -125,15 +129,30 @@ static void run(const cli_options *options, cli_target *target, sttp_client **cl
     if (result->action == STTP_ACTION_NONE)
         result->action = default_action(&target->url);
     if (find_server(options, target, &server, result) &&
-        prepare(options, target, buffer, &request, result) &&
+        prepare(options, target, buffer, search, &request, result) &&
         cli_session_open(options, &server, client, result))
         exchange_with_retries(options, *client, &request, response, result);
+}
+
+/* Asks for what comes behind the listing in *result. False where nothing does; else the end of it
+ * is in *result. */
+static bool run_next(const cli_options *options, cli_target *target, cli_search *search,
+                     sttp_client *client, sttp_response *response, cli_result *result)
+{
+    sttp_request request = {.action = STTP_ACTION_LIST, .path = target->url.path};
+
+    if (!cli_search_next(search, target, result))
+        return result->exit_status != CLI_EXIT_OK;
+    request.query = target->url.query;
+    exchange_with_retries(options, client, &request, response, result);
+    return true;
 }
 
 int cli_run_request(const cli_options *options)
 {
     cli_result result = {.action = options->action};
     cli_target target = {0};
+    cli_search search;
     sttp_client *client = NULL;
     sttp_response response;
     cli_output output;
@@ -141,8 +160,11 @@ int cli_run_request(const cli_options *options)
 
     if (!cli_output_open(&output, options->output))
         return exit_status;
-    run(options, &target, &client, &response, &result);
+    run(options, &target, &search, &client, &response, &result);
     cli_print_result(&output, options, &result);
+    while (options->all && result.exit_status == CLI_EXIT_OK && cli_output_flush(&output) &&
+           run_next(options, &target, &search, client, &response, &result))
+        cli_print_result(&output, options, &result);
     if (result.exit_status != CLI_EXIT_OK && options->output) {
         cli_output_discard(&output);
         exit_status = result.exit_status;

@@ -74,3 +74,18 @@ sttp_slice cli_slice(const char *text)
 {
     return (sttp_slice){text, strlen(text)};
 }
+
+sttp_slice cli_next_name(sttp_slice *names)
+{
+    const char *end = memmem(names->data, names->size, ", ", 2);
+    sttp_slice name = *names;
+    size_t step = names->size;
+
+    if (end) {
+        name.size = (size_t)(end - names->data);
+        step = name.size + 2;
+    }
+    names->data += step;
+    names->size -= step;
+    return name;
+}

@@ -13,6 +13,10 @@
 /* The first character of a text that is not empty, and how many bytes it takes. */
 size_t cli_next_char(sttp_slice text, uint32_t *character);
 
+/* Takes the first name off a listing that is not empty. Names have no spaces, so ", " stands
+ * between names only. */
+sttp_slice cli_next_name(sttp_slice *names);
+
 /* Writes `text` with its unsafe characters but TAB as \u{1b}, and invalid bytes as \x{ff}. */
 void cli_write_visible(FILE *stream, sttp_slice text);
 

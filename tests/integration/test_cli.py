@@ -208,7 +208,7 @@ class Usage(CliTest):
         text = self.cli("--help").out
         manual = MANUAL.read_text(encoding="utf-8")
         names = re.findall(r"^ +(?:-., )?--([a-z0-9-]+)", text, re.MULTILINE)
-        self.assertEqual(len(names), 18)
+        self.assertEqual(len(names), 23)
         for name in names:
             self.assertIn(f"*--{name}*", manual)
         order = re.findall(r"^ +(\d+)  ", text, re.MULTILINE)

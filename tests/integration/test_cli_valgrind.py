@@ -8,7 +8,7 @@ import unittest
 
 import harness
 
-ALL = ["test_cli", "test_cli_answers", "test_cli_output"]
+ALL = ["test_cli", "test_cli_answers", "test_cli_output", "test_cli_search"]
 ONE_OF_EACH = [
     "test_cli.Actions.test_life_of_a_text",
     "test_cli.Addresses.test_one_refuses_one_hangs_one_serves",
@@ -17,6 +17,7 @@ ONE_OF_EACH = [
     "test_cli_output.Output.test_file",
     "test_cli_output.Output.test_signal_leaves_no_temporary_file",
     "test_cli_output.Json.test_hostile_texts",
+    "test_cli_search.Pages.test_failure_in_the_middle",
 ]
 # Valgrind's own file becomes standard output where that is closed.
 LEFT_OUT = "test_cli_output.Output.test_closed_standard_output_is_not_the_socket"
