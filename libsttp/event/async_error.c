@@ -5,9 +5,7 @@
 #include <netdb.h>
 #include <string.h>
 
-#include "../src/text.h"
-
-enum { MAX_SHOWN_TARGET = 100, END_SIZE = 24 /* ", after 4294967295.9 s" */ };
+#include "../src/error_text.h"
 
 const char *sttp__pool_destination(const sttp_pool *pool)
 {
@@ -46,7 +44,7 @@ static sttp__text begin(sttp_error *error, sttp_status status, sttp_phase phase,
         .status = status, .cause = status, .phase = phase, .system_errno = system_errno};
     place = sttp__text_begin(error->address, sizeof error->address);
     sttp__text_add(&place, address);
-    return sttp__text_begin(error->text, sizeof error->text - END_SIZE);
+    return sttp__text_begin(error->text, sizeof error->text - STTP__END_SIZE);
 }
 
 static void end(sttp_error *error, sttp__text *text, const sttp_pool *pool, uint64_t began)
@@ -56,23 +54,11 @@ static void end(sttp_error *error, sttp__text *text, const sttp_pool *pool, uint
     sttp__text_add_duration(text, pool->async->now - began);
 }
 
-/* "SHOW /notes/a.txt" */
 static void add_request(sttp__text *text, const sttp_call *call)
 {
     sttp_request request = sttp__call_request(call);
-    sttp_slice target = request.path;
-    bool cut;
 
-    if (request.origin.data != NULL)
-        target = (sttp_slice){request.origin.data, request.origin.size + request.path.size};
-    cut = target.size > MAX_SHOWN_TARGET;
-    target.size = cut ? MAX_SHOWN_TARGET : target.size;
-    while (cut && ((unsigned char)target.data[target.size] & 0xc0) == 0x80)
-        target.size--; /* to the start of a character */
-    sttp__text_add(text, sttp_action_name(request.action));
-    sttp__text_add(text, " ");
-    sttp__text_add_slice(text, target);
-    sttp__text_add(text, cut ? "..." : "");
+    sttp__text_add_request(text, &request);
 }
 
 /* The far end, which is a proxy's where the call has an origin. */
@@ -85,17 +71,6 @@ static void add_peer(sttp__text *text, const sttp__link *link, const sttp_call *
 static void add_peer_of_oldest(sttp__text *text, const sttp__link *link)
 {
     add_peer(text, link, TAILQ_FIRST(&link->slots));
-}
-
-/* What came of an answer that is not whole, so that a peer of another protocol can be told. */
-static void add_received(sttp__text *text, const sttp__link *link)
-{
-    sttp_slice received = sttp__link_unread(link);
-
-    if (received.size == 0)
-        return;
-    sttp__text_add(text, "; what came begins with ");
-    sttp__text_add_bytes(text, received);
 }
 
 /* What a connection's error counts from: its oldest call, or its last use. */
@@ -153,7 +128,7 @@ void sttp__fault_late(sttp_error *error, const sttp_call *call, const char *dead
     sttp__text_add(&text, deadline);
     sttp__text_add(&text, " has passed");
     if (link != NULL && call == TAILQ_FIRST(&link->slots))
-        add_received(&text, link);
+        sttp__text_add_received(&text, sttp__link_unread(link));
     end(error, &text, pool, call->began);
 }
 
@@ -187,31 +162,8 @@ void sttp__fault_lost(sttp_error *error, const sttp__link *link)
         sttp__text_add(&text, ": ");
         sttp__text_add(&text, strerror(link->system_errno));
     }
-    add_received(&text, link);
+    sttp__text_add_received(&text, sttp__link_unread(link));
     end(error, &text, link->pool, began(link));
-}
-
-static void add_excess(sttp__text *text, const sttp__link *link)
-{
-    sttp__text_add(text, "the answer to ");
-    add_request(text, TAILQ_FIRST(&link->slots));
-    sttp__text_add(text, " has more than ");
-    sttp__text_add_number(text, link->pool->max_contents);
-    sttp__text_add(text, " bytes of contents");
-}
-
-static void add_nonsense(sttp__text *text, const sttp__link *link, const sttp_problem *problem)
-{
-    char why[STTP_MAX_MESSAGE + 1];
-
-    add_peer_of_oldest(text, link);
-    sttp__text_add(text, link->answers == 0 ? " is no STTP server; it answered: "
-                                            : " sent what is no STTP response: ");
-    sttp__text_add_bytes(text, sttp__link_unread(link));
-    sttp_explain(problem, why, sizeof why);
-    sttp__text_add(text, " (");
-    sttp__text_add(text, why);
-    sttp__text_add(text, ")");
 }
 
 void sttp__fault_bad_answer(sttp_error *error, const sttp__link *link, sttp_status status,
@@ -221,28 +173,24 @@ void sttp__fault_bad_answer(sttp_error *error, const sttp__link *link, sttp_stat
     sttp__text text =
         begin(error, too_long ? status : STTP_ERR_BAD_ANSWER, STTP_PHASE_RECEIVE, 0, link->address);
 
-    if (too_long)
-        add_excess(&text, link);
-    else
-        add_nonsense(&text, link, problem);
+    if (too_long) {
+        sttp_request request = sttp__call_request(TAILQ_FIRST(&link->slots));
+        sttp__text_add_excess(&text, &request, link->pool->max_contents);
+    } else {
+        add_peer_of_oldest(&text, link);
+        sttp__text_add_nonsense(&text, link->answers == 0, sttp__link_unread(link), problem);
+    }
     end(error, &text, link->pool, began(link));
 }
 
 void sttp__fault_wrong_answer(sttp_error *error, const sttp__link *link,
                               const sttp_response *response)
 {
+    sttp_request request = sttp__call_request(TAILQ_FIRST(&link->slots));
     sttp__text text = begin(error, STTP_ERR_WRONG_ANSWER, STTP_PHASE_RECEIVE, 0, link->address);
 
     add_peer_of_oldest(&text, link);
-    sttp__text_add(&text, " answered ");
-    add_request(&text, TAILQ_FIRST(&link->slots));
-    sttp__text_add(&text, " with a response that speaks of ");
-    sttp__text_add_bytes(&text, response->echo);
-    sttp__text_add(&text, " (");
-    sttp__text_add_number(&text, (uint64_t)response->code);
-    sttp__text_add(&text, " ");
-    sttp__text_add(&text, sttp_code_phrase((int)response->code));
-    sttp__text_add(&text, ")");
+    sttp__text_add_wrong_answer(&text, &request, response);
     end(error, &text, link->pool, began(link));
 }
 
@@ -252,8 +200,7 @@ void sttp__fault_unasked(sttp_error *error, const sttp__link *link)
     sttp__text text = begin(error, STTP_ERR_UNASKED_ANSWER, STTP_PHASE_SEND, 0, link->address);
 
     add_peer_of_oldest(&text, link);
-    sttp__text_add(&text, " sent what no request asked for: ");
-    sttp__text_add_bytes(&text, sttp__link_unread(link));
+    sttp__text_add_unasked(&text, sttp__link_unread(link));
     end(error, &text, link->pool, began(link));
 }
 
@@ -353,6 +300,6 @@ void sttp__fault_outcome_unknown(sttp_error *error, const sttp_call *call)
     error->behind = known.behind;
     add_request(&text, call);
     sttp__text_add(&text, " was sent, outcome unknown: ");
-    text.capacity += END_SIZE; /* what is known ends with its time already */
+    text.capacity += STTP__END_SIZE; /* what is known ends with its time already */
     sttp__text_add(&text, known.text);
 }

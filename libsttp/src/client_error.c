@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { MAX_SHOWN_TARGET = 100, END_SIZE = 24 /* ", after 4294967295.9 s" */ };
+#include "error_text.h"
 
 static void add_hop(sttp__text *text, const sttp_client *client, const char *name)
 {
@@ -35,7 +35,7 @@ sttp__text sttp__error_begin(sttp_client *client, sttp_status status, sttp_phase
         .status = status, .cause = status, .phase = phase, .system_errno = system_errno};
     if (phase > STTP_PHASE_RESOLVE)
         copy_address(client);
-    return sttp__text_begin(client->error.text, sizeof client->error.text - END_SIZE);
+    return sttp__text_begin(client->error.text, sizeof client->error.text - STTP__END_SIZE);
 }
 
 sttp_status sttp__error_end(sttp_client *client, sttp__text *text)
@@ -58,34 +58,16 @@ sttp_status sttp__error(sttp_client *client, sttp_status status, sttp_phase phas
     return sttp__error_end(client, &text);
 }
 
-/* "SHOW /notes/a.txt", of the oldest request. */
-static void add_request(sttp__text *text, const sttp_client *client)
+static sttp_request oldest_request(const sttp_client *client)
 {
-    sttp_request request = sttp__queue_request(&client->queue, sttp__queue_at(&client->queue, 0));
-    sttp_slice target = request.path;
-    bool cut;
-
-    if (request.origin.data)
-        target = (sttp_slice){request.origin.data, request.origin.size + request.path.size};
-    cut = target.size > MAX_SHOWN_TARGET;
-    target.size = cut ? MAX_SHOWN_TARGET : target.size;
-    while (cut && ((unsigned char)target.data[target.size] & 0xc0) == 0x80)
-        target.size--; /* to the start of a character */
-    sttp__text_add(text, sttp_action_name(request.action));
-    sttp__text_add(text, " ");
-    sttp__text_add_slice(text, target);
-    sttp__text_add(text, cut ? "..." : "");
+    return sttp__queue_request(&client->queue, sttp__queue_at(&client->queue, 0));
 }
 
-/* What came of an answer that is not whole, so that a peer of another protocol can be told. */
-static void add_received(sttp__text *text, const sttp_client *client)
+static void add_request(sttp__text *text, const sttp_client *client)
 {
-    sttp_slice received = sttp__input_bytes(&client->input);
+    sttp_request request = oldest_request(client);
 
-    if (received.size == 0)
-        return;
-    sttp__text_add(text, "; what came begins with ");
-    sttp__text_add_bytes(text, received);
+    sttp__text_add_request(text, &request);
 }
 
 sttp_status sttp__error_timeout(sttp_client *client, sttp_phase phase, const char *deadline)
@@ -108,7 +90,7 @@ sttp_status sttp__error_timeout(sttp_client *client, sttp_phase phase, const cha
     sttp__text_add(&text, deadline);
     sttp__text_add(&text, " has passed");
     if (phase == STTP_PHASE_RECEIVE)
-        add_received(&text, client);
+        sttp__text_add_received(&text, sttp__input_bytes(&client->input));
     return sttp__error_end(client, &text);
 }
 
@@ -144,7 +126,7 @@ sttp_status sttp__error_lost(sttp_client *client)
         sttp__text_add(&text, c->why);
     }
     if (sent)
-        add_received(&text, client);
+        sttp__text_add_received(&text, sttp__input_bytes(&client->input));
     return sttp__error_end(client, &text);
 }
 
@@ -152,43 +134,27 @@ sttp_status sttp__error_bad_answer(sttp_client *client, sttp_status status,
                                    const sttp_problem *problem)
 {
     bool too_long = status == STTP_ERR_CONTENTS_LINE_TOO_LONG;
-    char why[STTP_MAX_MESSAGE + 1];
+    sttp_request request = oldest_request(client);
     sttp__text text =
         sttp__error_begin(client, too_long ? status : STTP_ERR_BAD_ANSWER, STTP_PHASE_RECEIVE, 0);
 
     if (too_long) {
-        sttp__text_add(&text, "the answer to ");
-        add_request(&text, client);
-        sttp__text_add(&text, " has more than ");
-        sttp__text_add_number(&text, client->max_contents);
-        sttp__text_add(&text, " bytes of contents");
-        return sttp__error_end(client, &text);
+        sttp__text_add_excess(&text, &request, client->max_contents);
+    } else {
+        add_peer(&text, client);
+        sttp__text_add_nonsense(&text, client->connection.answers == 0,
+                                sttp__input_bytes(&client->input), problem);
     }
-    add_peer(&text, client);
-    sttp__text_add(&text, client->connection.answers == 0 ? " is no STTP server; it answered: "
-                                                          : " sent what is no STTP response: ");
-    sttp__text_add_bytes(&text, sttp__input_bytes(&client->input));
-    sttp_explain(problem, why, sizeof why);
-    sttp__text_add(&text, " (");
-    sttp__text_add(&text, why);
-    sttp__text_add(&text, ")");
     return sttp__error_end(client, &text);
 }
 
 sttp_status sttp__error_wrong_answer(sttp_client *client, const sttp_response *response)
 {
+    sttp_request request = oldest_request(client);
     sttp__text text = sttp__error_begin(client, STTP_ERR_WRONG_ANSWER, STTP_PHASE_RECEIVE, 0);
 
     add_peer(&text, client);
-    sttp__text_add(&text, " answered ");
-    add_request(&text, client);
-    sttp__text_add(&text, " with a response that speaks of ");
-    sttp__text_add_bytes(&text, response->echo);
-    sttp__text_add(&text, " (");
-    sttp__text_add_number(&text, (uint64_t)response->code);
-    sttp__text_add(&text, " ");
-    sttp__text_add(&text, sttp_code_phrase((int)response->code));
-    sttp__text_add(&text, ")");
+    sttp__text_add_wrong_answer(&text, &request, response);
     return sttp__error_end(client, &text);
 }
 
@@ -197,8 +163,7 @@ sttp_status sttp__error_unasked(sttp_client *client)
     sttp__text text = sttp__error_begin(client, STTP_ERR_UNASKED_ANSWER, STTP_PHASE_RECEIVE, 0);
 
     add_peer(&text, client);
-    sttp__text_add(&text, " sent what no request asked for: ");
-    sttp__text_add_bytes(&text, sttp__input_bytes(&client->input));
+    sttp__text_add_unasked(&text, sttp__input_bytes(&client->input));
     return sttp__error_end(client, &text);
 }
 
@@ -212,7 +177,7 @@ sttp_status sttp__error_outcome_unknown(sttp_client *client)
     memcpy(client->error.address, known.address, sizeof known.address);
     add_request(&text, client);
     sttp__text_add(&text, " was sent, outcome unknown: ");
-    text.capacity += END_SIZE; /* what is known ends with its time already */
+    text.capacity += STTP__END_SIZE; /* what is known ends with its time already */
     sttp__text_add(&text, known.text);
     return STTP_ERR_OUTCOME_UNKNOWN;
 }
