@@ -277,10 +277,14 @@ def test_few_open_files_leave_room_for_storage():
     with Server("--storage-threads", "4", wrapper=["prlimit", "--nofile=128"]) as server, \
             contextlib.ExitStack() as stack:
         server.wait_log(r" warning max_connections is 64, not 10000: the limit of open files is 128")
-        connections = [stack.enter_context(connect(server.address)) for _ in range(150)]
-        connections[-1].sendall(b"CREATE /a x\nSHOW /a\n")
+        for _ in range(150):
+            connection = stack.enter_context(connect(server.address))
+            # Served before the next one comes, so that the last one is not the one that makes room.
+            connection.sendall(b"SHOW /a\n")
+            assert read_line(connection) == b"400 /a NOT FOUND\n"
+        connection.sendall(b"CREATE /a x\nSHOW /a\n")
         for expected in (b"100 /a CREATED\n", b"200 /a OK\n", b"x\n"):
-            assert read_line(connections[-1]) == expected
+            assert read_line(connection) == expected
 
 
 def test_every_storage_thread_has_its_open_files():
