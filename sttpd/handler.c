@@ -123,7 +123,8 @@ static const char *message_of(const store_operation *operation)
     case STORE_BUSY:
         return "server busy";
     case STORE_TOO_MUCH_WORK:
-        return "too much to search in one request; name a directory further down";
+        return "too much to search in one request; name a directory further down, or fewer files "
+               "with name";
     case STORE_UNAVAILABLE:
         return "the database is not available; try again later";
     case STORE_IO:

@@ -12,6 +12,10 @@
  * together beside what the other threads do; the store has one besides. */
 enum { STORE_FS_DESCRIPTORS = 5, STORE_FS_DESCRIPTORS_TOGETHER = 2 };
 
+/* What one LIST with q or recursive may look at: so many names, or open so many files and
+ * directories, or a part of either. Beyond it STORE_TOO_MUCH_WORK. */
+enum { STORE_FS_SEARCH_NAMES = 1000000, STORE_FS_SEARCH_FILES = 50000 };
+
 /* Zero stands for the default in every field but `docroot`. What it points to is copied. */
 struct store_fs_settings {
     const char *docroot;

@@ -1,7 +1,10 @@
 /* LIST. The directories still to be read wait in a set of paths, and one at a time is open: depth
  * costs neither stack nor descriptors. With a limit no more than about twice as many names are kept
  * at a time: when there are more, the first ones stay, and nothing behind the last of them is
- * looked at any further. Without a limit it ends when the answer would be too long. */
+ * looked at any further. Without a limit it ends when the answer would be too long.
+ *
+ * What a search looks at is bounded, since its answer may be small however much that is: it would
+ * keep a storage thread and the disk for minutes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,17 +22,31 @@ enum { DOUBLES = STTP_MAX_CONTENTS_LINE / 16 };
 /* Bytes of the paths of directories still to be read; an answer could not hold more either. */
 enum { MAX_PENDING = STTP_MAX_CONTENTS_LINE };
 
+/* What opening a file or a directory is worth in names, besides the look at its own. */
+enum { OPENING_WORK = STORE_FS_SEARCH_NAMES / STORE_FS_SEARCH_FILES - 1 };
+
 struct listing {
     struct store_fs *fs;
     const sttp_query *query;
     struct fs_names names;
     struct fs_names pending;
+    size_t work;   /* done so far, in names */
     size_t joined; /* bytes of the answer so far, each name with what follows it */
     bool bounded; /* the names are cut to the limit: the one at limit - 1 is the last that counts */
     size_t root_size;                            /* what goes before each name in `path` */
     size_t size;                                 /* of the directory in `path`, with its slash */
     char path[STTP_MAX_PATH + 2 + NAME_MAX + 2]; /* "/dir/", and a name behind it */
 };
+
+static store_result spend(struct listing *listing, size_t work)
+{
+    bool search = listing->query->recursive || listing->query->text.data != NULL;
+    listing->work += work;
+    if (!search || listing->work <= STORE_FS_SEARCH_NAMES)
+        return STORE_DONE;
+    errno = 0;
+    return STORE_TOO_MUCH_WORK;
+}
 
 /* Whether nothing from `name` on can be in the answer. */
 static bool is_behind(const struct listing *listing, sttp_slice name)
@@ -81,7 +98,10 @@ static store_result match_text(struct listing *listing, DIR *stream, const char 
 {
     char buffer[FS_TEXT_ROOM];
     sttp_slice text;
-    store_result result = fs_read_text(&listing->fs->root, dirfd(stream), name, buffer, &text);
+    store_result result = spend(listing, OPENING_WORK);
+    if (result != STORE_DONE)
+        return result;
+    result = fs_read_text(&listing->fs->root, dirfd(stream), name, buffer, &text);
     *wanted = result == STORE_DONE && sttp_text_contains(text, listing->query->text);
     return result >= STORE_NO_SPACE ? result : STORE_DONE;
 }
@@ -126,11 +146,12 @@ static store_result list_stream(struct listing *listing, DIR *stream)
     while ((entry = fs_directory_next(stream)) != NULL) {
         if (atomic_load(&listing->fs->closing))
             return STORE_BUSY;
+        store_result result = spend(listing, 1);
         mode_t type;
-        if (!fs_entry_type(stream, entry, &type))
+        if (result == STORE_DONE && !fs_entry_type(stream, entry, &type))
             return fs_result(errno);
-        store_result result =
-            type == 0 ? STORE_DONE : list_entry(listing, stream, entry->d_name, type);
+        if (result == STORE_DONE && type != 0)
+            result = list_entry(listing, stream, entry->d_name, type);
         if (result != STORE_DONE)
             return result;
     }
@@ -209,8 +230,10 @@ static store_result list_pending(struct listing *listing)
         if (is_behind(listing, (sttp_slice){listing->path + listing->root_size,
                                             listing->size - listing->root_size}))
             continue;
-        int error;
-        result = list_directory(listing, &error);
+        int error = 0;
+        result = spend(listing, OPENING_WORK);
+        if (result == STORE_DONE)
+            result = list_directory(listing, &error);
         if (error != 0 && !fs_is_absent(error) && error != EACCES) {
             errno = error;
             result = fs_result(error);

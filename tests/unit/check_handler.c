@@ -49,7 +49,8 @@ static const struct answer {
     {STTP_ACTION_CREATE, "/a", STORE_NO_DESCRIPTORS, NULL, "500 /a SERVER ERROR *"},
     {STTP_ACTION_CREATE, "/a", STORE_BUSY, NULL, "500 /a SERVER ERROR \"server busy\"\n"},
     {STTP_ACTION_LIST, "/", STORE_TOO_MUCH_WORK, NULL,
-     "500 / SERVER ERROR \"too much to search in one request; name a directory further down\"\n"},
+     "500 / SERVER ERROR \"too much to search in one request; name a directory further down, or "
+     "fewer files with name\"\n"},
     {STTP_ACTION_SHOW, "/a", STORE_UNAVAILABLE, NULL,
      "500 /a SERVER ERROR \"the database is not available; try again later\"\n"},
     {STTP_ACTION_CREATE, "/a", STORE_IO, NULL, "500 /a SERVER ERROR *"},

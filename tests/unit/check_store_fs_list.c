@@ -228,6 +228,68 @@ START_TEST(longest_listing)
 }
 END_TEST
 
+/* So many links to two files, since one can have few, named by number behind `prefix`. */
+static void add_links(const char *directory, const char *prefix, int count)
+{
+    enum { OF_ONE = 30000 };
+    int fd = open(place("/root%s", directory), O_RDONLY | O_DIRECTORY);
+    ck_assert_int_ne(fd, -1);
+    for (int i = 0; i < count; i++) {
+        const char *file = i < OF_ONE ? "/one" : "/two";
+        char name[32];
+        snprintf(name, sizeof name, "%s%05d", prefix, i);
+        ck_assert_int_eq(linkat(AT_FDCWD, place("%s", file), fd, name, 0), 0);
+    }
+    close(fd);
+}
+
+static store_result search(const char *path, sttp_query query, const char *names)
+{
+    struct outcome outcome = run_query(LIST, path, NULL, &query);
+    if (outcome.result == STORE_DONE)
+        ck_assert_str_eq(outcome.contents, names);
+    else
+        ck_assert_int_eq(outcome.error, 0);
+    return outcome.result;
+}
+
+/* What is read counts, and each name that is looked at; what filters and `after` leave out is not
+ * read. Without q and recursive nothing is too much. */
+START_TEST(work_of_a_search)
+{
+    enum { MOST = STORE_FS_SEARCH_FILES, EACH = STORE_FS_SEARCH_NAMES / MOST };
+    put_file(place("/one"), "text");
+    put_file(place("/two"), "text");
+    mkdir(place("/root/d"), 0755);
+    mkdir(place("/root/e"), 0755);
+    add_links("/d", "f", MOST);
+    open_mode(0);
+    sttp_query text = QUERY(.text = slice("needle"), .type = STTP_LIST_FILES);
+    ck_assert_int_eq(search("/d", text, ""), STORE_DONE);
+    put_file(place("/root/d/last"), "needle");
+    ck_assert_int_eq(search("/d", text, "last"), STORE_TOO_MUCH_WORK);
+    text.name = slice("l*");
+    ck_assert_int_eq(search("/d", text, "last"), STORE_DONE);
+    text.name = slice("*");
+    text.after = slice("f00001");
+    ck_assert_int_eq(search("/d", text, "last"), STORE_DONE);
+    text.after = (sttp_slice){0};
+    text.limit = 1;
+    ck_assert_int_eq(search("/d", text, "last"), STORE_TOO_MUCH_WORK);
+    ck_assert_int_eq(search("/d", QUERY(.limit = 1), "f00000"), STORE_DONE);
+    /* Three files less make room for two directories, and for names that are only looked at. */
+    ck_assert_int_eq(remove(place("/root/d/last")), 0);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(remove(place("/root/d/f%05d", i)), 0);
+    sttp_query all = QUERY(.text = slice("needle"), .name = slice("f*"), .recursive = true);
+    add_links("/e", "x", EACH);
+    ck_assert_int_eq(search("/", all, ""), STORE_DONE);
+    put_file(place("/root/e/y"), "text");
+    ck_assert_int_eq(search("/", all, ""), STORE_TOO_MUCH_WORK);
+    ck_assert_int_eq(search("/", QUERY(.recursive = true, .limit = 1), "d/"), STORE_DONE);
+}
+END_TEST
+
 /* Deep trees take neither stack nor descriptors; what is too deep to be named is not listed. */
 START_TEST(deep_tree)
 {
@@ -298,6 +360,7 @@ int main(void)
     tcase_add_loop_test(modes, deep_tree, 0, MODES);
     tcase_add_test(modes, pages_make_the_whole);
     tcase_add_test(modes, longest_listing);
+    tcase_add_test(modes, work_of_a_search);
     tcase_add_test(modes, unreadable);
     suite_add_tcase(suite, modes);
     return run_suite(suite);
