@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # The long run: every test with its full counts (gcc, gcc with AddressSanitizer and UndefinedBehaviorSanitizer, clang with
-# ThreadSanitizer), then every fuzz target for 20 minutes. Takes some hours; the machine should have nothing else to do.
-#   scripts/soak.sh [gcc] [asan] [tsan] [fuzz] [fuzz_NAME]   the first four of them where none is named
+# ThreadSanitizer), then what speaks of the protocol alone on every store with every cache, then every fuzz target for 20
+# minutes. Takes some hours; the machine should have nothing else to do.
+#   scripts/soak.sh [gcc] [asan] [tsan] [stores] [fuzz] [fuzz_NAME]   the first five of them where none is named
 # Prints one line a test and one a fuzz target; what they said stands in build/soak/*.log. Inputs that a fuzz target fails
 # on stand in build/soak/findings. Ends with 1 where anything failed. STTP_SEED=N repeats the random choices of a run;
 # FUZZ_SECONDS=N is the time for each fuzz target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-parts=${*:-gcc asan tsan fuzz}
+parts=${*:-gcc asan tsan stores fuzz}
 fuzz_seconds=${FUZZ_SECONDS:-1200}
 jobs=$(nproc)
 out=build/soak
@@ -37,6 +38,23 @@ test_fully() {
   cmake --build "$dir" -j "$jobs" -- --quiet >>"$log"
   ctest --test-dir "$dir" -j "$jobs" --output-on-failure --no-tests=error >>"$log" 2>&1 || fail "$1, see $log"
   sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: (\S+) \.* *(\**[A-Za-z ]+) +([0-9.]+ sec).*/\1: \2, \3/p; /^[0-9]+% tests passed/p' "$log"
+}
+
+# test_stores: one pair of store and cache after the other
+test_stores() {
+  local dir=$out/stores store cache name started
+  echo "=== stores: every store with every cache, full counts"
+  cmake --preset dev -B "$dir" -DCMAKE_C_COMPILER=gcc >"$out/stores.log"
+  cmake --build "$dir" -j "$jobs" -- --quiet >>"$out/stores.log"
+  for store in fs sqlite postgres; do
+    for cache in none memory redis both; do
+      name=stores_${store}_$cache
+      started=$SECONDS
+      STTP_BIN=$dir/bin STTP_FULL=1 STTP_STORE=$store STTP_CACHE=$cache STTP_SESSIONS=5000 \
+        python3 tests/integration/test_store_suite.py >"$out/$name.log" 2>&1 || fail "$name, see $out/$name.log"
+      echo "$name: $(grep -c '^ok ' "$out/$name.log") tests passed, $((SECONDS - started)) s"
+    done
+  done
 }
 
 # fuzz NAME
@@ -71,9 +89,10 @@ for part in $parts; do
     gcc) test_fully gcc gcc dev ;;
     asan) test_fully asan gcc asan ;;
     tsan) test_fully tsan clang tsan ;;
+    stores) test_stores ;;
     fuzz) fuzz_all 'fuzz_*' ;;
     fuzz_*) fuzz_all "$part" ;;
-    *) fail "no part $part: gcc, asan, tsan, fuzz" ;;
+    *) fail "no part $part: gcc, asan, tsan, stores, fuzz" ;;
   esac
 done
 echo "=== $failures failures"

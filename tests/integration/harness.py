@@ -19,6 +19,8 @@ import threading
 import time
 import traceback
 
+from stores_support import CACHE, STORE, Backing
+
 START_DEADLINE = 20.0
 STOP_DEADLINE = 30.0
 IO_TIMEOUT = 20.0
@@ -92,10 +94,12 @@ class Server:
     stop_status  what stop() expects
     user     the numeric user to run as; the document root is made theirs. Needs root
     program  what to run in place of sttpd
+    store    the kind of its store; otherwise that of STTP_STORE, the same one for each server that
+             is given the same document root
     """
 
     def __init__(self, *args, config=None, docroot=None, listen=None, env=None, stop_status=0,
-                 user=None, wrapper=(), program=None):
+                 user=None, wrapper=(), program=None, store=None):
         self._own = pathlib.Path(tempfile.mkdtemp(prefix="sttp-test-"))
         self._own.chmod(0o755)
         self.docroot = pathlib.Path(docroot) if docroot else self._own / "files"
@@ -107,7 +111,9 @@ class Server:
             self.config.write_text(config, encoding="utf-8")
         listeners = ["-a", "127.0.0.1", "-p", "0"] if listen is None else list(listen)
         program = self._runnable(program or BIN / "sttpd", user)
-        self.command = [*wrapper, str(program), *listeners, "-d", str(self.docroot)]
+        self._backing, self._keeps_backing = self._find_backing(docroot, store)
+        self.command = [*wrapper, str(program), *listeners, "-d", str(self.docroot),
+                        *self._backing.arguments]
         if self.config:
             self.command += ["-c", str(self.config)]
         self.command += [str(argument) for argument in args]
@@ -120,6 +126,12 @@ class Server:
         self._ready = False
         self._ended = False
         self.process = None
+
+    def _find_backing(self, docroot, store):
+        """What it keeps its texts in, and whether another server may find that there."""
+        if docroot and not store:
+            return Backing.of(self.docroot), True
+        return Backing(self.docroot, store or STORE), False
 
     def _runnable(self, program, user):
         """The program, in a place where `user` may run it: the build may be closed to others."""
@@ -180,6 +192,8 @@ class Server:
         self._reader.join(STOP_DEADLINE)
         assert not SANITIZER_REPORT.search(self.text()), self.text()
         assert status == self.stop_status, f"exit status {status}\n{self.text()}"
+        if status < 0:
+            wait_until(self._backing.is_quiet, STOP_DEADLINE, "what it left under way")
 
     def kill(self):
         if self.process is not None and self.process.poll() is None:
@@ -191,6 +205,8 @@ class Server:
         if self.process is not None:
             self._reader.join(STOP_DEADLINE)
             self.process.stderr.close()
+        if not self._keeps_backing:
+            self._backing.close()
         remove_tree(self._own)
 
     # -- log
@@ -241,7 +257,11 @@ class Server:
         return exchange(self.address, data, **options)
 
     def clear(self):
-        """Empties the document root, behind the server's back: only for a server with no cache."""
+        """Empties the store: a document root behind the server's back, so for a server with no cache
+        alone; any other store by requests."""
+        if self._backing.kind != "fs":
+            self._delete_all()
+            return
         for entry in self.docroot.iterdir():
             if entry.name.startswith(".sttp-"):
                 continue
@@ -249,6 +269,15 @@ class Server:
                 remove_tree(entry)
             else:
                 entry.unlink()
+
+
+    def _delete_all(self):
+        status, names, _ = self.exchange(b"LIST /?recursive=1\n").split(b"\n")
+        assert status == b"200 / OK", status
+        # What is in a directory comes behind it.
+        requests = [b"DELETE /%s\n" % name for name in reversed(names.split(b", ")) if name]
+        answers = self.exchange(b"".join(requests))
+        assert answers.count(b" DELETED\n") == len(requests), answers
 
 
 def connect(address, timeout=IO_TIMEOUT):
@@ -382,6 +411,12 @@ def interrupt(_signal, _frame):
     raise KeyboardInterrupt
 
 
+def of_files(test):
+    """Marks a test that is about the files in a document root: on other stores it is not run."""
+    test.of_files = True
+    return test
+
+
 def run_test(function):
     """Runs a test; what a thread of its dies of fails it, too. Whether it passed."""
     died = []
@@ -407,10 +442,11 @@ def run_tests(namespace):
     chosen = sys.argv[1:]
     signal.signal(signal.SIGTERM, interrupt)
     if "SEED" in namespace:
-        print(f"STTP_SEED={SEED}", flush=True)
+        print(f"STTP_SEED={SEED} STTP_STORE={STORE} STTP_CACHE={CACHE}", flush=True)
     tests = [(name, function) for name, function in namespace.items()
              if name.startswith("test_") and callable(function)
-             and (not chosen or name in chosen)]
+             and (not chosen or name in chosen)
+             and (STORE == "fs" or not hasattr(function, "of_files"))]
     failures = []
     for name, function in tests:
         started = time.monotonic()
