@@ -35,7 +35,7 @@ static inline struct sttp__answer *give_or_keep(const struct sttp__entry *entry,
         give(answer, take, context);
         return NULL;
     }
-    atomic_fetch_add_explicit(sttp__users_of(answer), 1, memory_order_relaxed);
+    sttp__answer_use(answer);
     return answer;
 }
 
@@ -60,8 +60,8 @@ bool sttp_cache_get(sttp_cache *cache, sttp_action action, sttp_slice path, sttp
     struct sttp__stripe *stripe = sttp__lock_to_read(cache, shard);
     uint32_t index = sttp__shard_find(shard, hash, action, path);
     const struct sttp__entry *entry = is_answer(shard, index) ? &shard->entries[index] : NULL;
-    bool is_hit = entry != NULL && !sttp__has_expired(entry, sttp__expiring_now(cache)) &&
-                  !is_untrue(cache, entry, path);
+    bool is_hit =
+        entry != NULL && sttp__may_be_given(cache, entry) && !is_untrue(cache, entry, path);
     bool is_due = is_hit && sttp__is_use_due(cache, entry);
     struct sttp__answer *kept = NULL;
     if (is_hit) {
@@ -96,13 +96,20 @@ static bool may_be_joined(const sttp_cache *cache, const sttp_cache_lease *lease
 }
 
 /* Whether a lease under way will bring what the new one asks for. Else it loses its place, with
- * those who wait for it. */
+ * those who wait for it, and what it has taken out, where that is not known to be untrue. */
 static bool join(sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
                  sttp_cache_lease *lease)
 {
     sttp_cache_lease *other = sttp__entry_lease(&shard->entries[index]);
-    if (!may_be_joined(cache, other) || !is_in_time(cache, other, lease->taken)) {
+    bool is_true = may_be_joined(cache, other);
+    if (!is_true || !is_in_time(cache, other, lease->taken) ||
+        !sttp__is_coherent(cache, other->taken, lease->taken)) {
         other->listed = false;
+        if (is_true) {
+            lease->stale = other->stale;
+            lease->stale_expires = other->stale_expires;
+            other->stale = NULL;
+        }
         shard->counts.revocations++;
         return false;
     }
@@ -125,16 +132,24 @@ static void list(sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
     lease->listed = index != STTP__NONE;
 }
 
-/* Takes an answer out that is out of date or untrue; NULL where it is neither. */
-static struct sttp__answer *take_out_stale(sttp_cache *cache, struct sttp__shard *shard,
-                                           const sttp_cache_lease *lease, uint32_t index)
+/* Takes an answer out that may not be given any more, and leaves it in *answer; or in the lease,
+ * where it may have to do if the storage is not available. Whether it was such a one. */
+static bool take_out_stale(sttp_cache *cache, struct sttp__shard *shard, sttp_cache_lease *lease,
+                           uint32_t index, struct sttp__answer **answer)
 {
     const struct sttp__entry *entry = &shard->entries[index];
-    bool is_old = sttp__has_expired(entry, sttp__expiring_now(cache));
-    if (!is_old && !is_untrue(cache, entry, lease->path))
-        return NULL;
+    bool is_old = !sttp__may_be_given(cache, entry);
+    bool is_false = is_untrue(cache, entry, lease->path);
+    if (!is_old && !is_false)
+        return false;
     *(is_old ? &shard->counts.expiries : &shard->counts.revocations) += 1;
-    return sttp__take_out(cache, shard, index);
+    lease->stale_expires = entry->expires;
+    *answer = sttp__take_out(cache, shard, index);
+    if (!is_false && cache->stale_if_error > 0) {
+        lease->stale = *answer;
+        *answer = NULL;
+    }
+    return true;
 }
 
 /* Looks again, and joins or becomes who is joined; the locks are held. What is to be released when
@@ -145,8 +160,7 @@ static sttp_cache_turn turn_of(sttp_cache *cache, struct sttp__shard *shard,
 {
     uint32_t index = sttp__shard_find(shard, lease->hash, lease->action, lease->path);
     if (is_answer(shard, index)) {
-        *answer = take_out_stale(cache, shard, lease, index);
-        if (*answer == NULL) {
+        if (!take_out_stale(cache, shard, lease, index, answer)) {
             sttp__stripe_of(shard, 0)->hits++;
             sttp__shard_use(cache, shard, index, false);
             *answer = give_or_keep(&shard->entries[index], take, context);
@@ -167,6 +181,7 @@ sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lease *lease
     lease->hash = sttp__cache_hash(cache, lease->action, lease->path);
     lease->taken = sttp__cache_now(cache);
     lease->waiting = NULL;
+    lease->stale = NULL;
     sttp__truths_note(cache, lease);
     struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
     sttp__lock_to_change(cache, shard);
@@ -180,13 +195,13 @@ sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lease *lease
 
 /* ---- filling ---- */
 
-/* Puts the answer into the place of its lease; the locks are held. */
+/* Puts an answer into the place of a lease; the locks are held. */
 static void put(sttp_cache *cache, struct sttp__shard *shard, uint32_t index,
-                const sttp_cache_lease *lease, struct sttp__answer *answer)
+                struct sttp__answer *answer, uint32_t expires)
 {
     struct sttp__entry *entry = &shard->entries[index];
     entry->content = (uintptr_t)answer;
-    entry->expires = sttp__ticks(lease->taken + cache->expiration);
+    entry->expires = expires;
     sttp__shard_use(cache, shard, index, true);
     shard->counts.fills++;
     atomic_fetch_add_explicit(&cache->fills, 1, memory_order_relaxed);
@@ -202,39 +217,46 @@ static bool may_keep(const sttp_cache *cache, const sttp_cache_lease *lease)
 /* The same, not locked: whether it is worth to make room. */
 static bool will_be_kept(sttp_cache *cache, const sttp_cache_lease *lease)
 {
+    if (cache->leases_only)
+        return false;
     struct sttp__stripe *stripe = sttp__lock_to_read(cache, sttp__shard_of(cache, lease->hash));
     bool is_so = may_keep(cache, lease);
     sttp__unlock(&stripe->lock);
     return is_so;
 }
 
-/* Takes the lease from its place. Whether the answer is there instead; it may be NULL. */
-static bool settle(sttp_cache *cache, sttp_cache_lease *lease, struct sttp__answer *answer)
+/* Takes the lease from its place, where the answer is then instead, if it is not NULL and may be
+ * kept; or, where the storage has failed, what was there before. Leaves in *answer what is not
+ * there. */
+static void settle(sttp_cache *cache, sttp_cache_lease *lease, struct sttp__answer **answer,
+                   bool has_failed)
 {
     struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
-    bool is_kept = false;
     sttp__lock_to_change(cache, shard);
     if (lease->listed) {
         uint32_t index = sttp__shard_find(shard, lease->hash, lease->action, lease->path);
-        is_kept = answer != NULL && may_keep(cache, lease);
         shard->counts.revocations +=
             !sttp__truths_hold(cache, lease) || !sttp__truths_are_settled(lease);
-        if (is_kept)
-            put(cache, shard, index, lease, answer);
-        else
+        if (*answer != NULL && may_keep(cache, lease)) {
+            put(cache, shard, index, *answer, sttp__ticks(lease->taken + cache->expiration));
+            *answer = NULL;
+        } else if (has_failed && sttp__may_put_back(cache, lease) &&
+                   sttp__answer_take_room(cache, lease->stale)) {
+            put(cache, shard, index, lease->stale, lease->stale_expires);
+            lease->stale = NULL;
+        } else {
             sttp__shard_remove(shard, index);
+        }
     }
     sttp__unlock_changed(cache, shard);
-    return is_kept;
 }
 
-void sttp_cache_fill(sttp_cache *cache, sttp_cache_lease *lease, const sttp_response *response)
+void sttp__lease_end(sttp_cache *cache, sttp_cache_lease *lease, struct sttp__answer *answer,
+                     bool has_failed, const sttp_response *response)
 {
-    struct sttp__answer *answer = NULL;
-    if (will_be_kept(cache, lease))
-        answer = sttp__answer_create(cache, lease, response);
-    if (!settle(cache, lease, answer))
-        sttp__answer_discard(cache, answer);
+    settle(cache, lease, &answer, has_failed);
+    sttp__answer_discard(cache, answer);
+    sttp__answer_release(cache, lease->stale);
     /* From here on nobody joins: it has no place any more. */
     sttp_cache_lease *waiting = lease->waiting;
     while (waiting != NULL) {
@@ -242,6 +264,14 @@ void sttp_cache_fill(sttp_cache *cache, sttp_cache_lease *lease, const sttp_resp
         waiting->complete(waiting, response);
         waiting = next;
     }
+}
+
+void sttp_cache_fill(sttp_cache *cache, sttp_cache_lease *lease, const sttp_response *response)
+{
+    struct sttp__answer *answer = NULL;
+    if (will_be_kept(cache, lease))
+        answer = sttp__answer_create(cache, lease, response);
+    sttp__lease_end(cache, lease, answer, response->code == STTP_CODE_SERVER_ERROR, response);
 }
 
 void sttp__cache_revoke(sttp_cache *cache, sttp_action action, sttp_slice path)

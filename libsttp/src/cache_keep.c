@@ -60,6 +60,11 @@ struct sttp__answer *sttp__take_out(sttp_cache *cache, struct sttp__shard *shard
     return answer;
 }
 
+bool sttp__answer_take_room(sttp_cache *cache, const struct sttp__answer *answer)
+{
+    return take_room(cache, bytes_of(answer));
+}
+
 static uint64_t oldest_use(const struct sttp__shard *shard)
 {
     return atomic_load_explicit(&shard->oldest_used, memory_order_relaxed);
@@ -210,15 +215,17 @@ static bool set_options(sttp_cache *cache, const sttp_cache_options *options)
     cache->max_bytes = options->max_bytes ? options->max_bytes : DEFAULT_BYTES;
     cache->expiration = options->expiration ? options->expiration : DEFAULT_EXPIRATION;
     cache->clock = options->clock ? options->clock : read_clock;
+    cache->leases_only = options->leases_only;
     return cache->max_entries <= (size_t)1 << 31 && cache->expiration <= (uint64_t)1 << 36;
 }
 
-static void init(sttp_cache *cache)
+static void init(sttp_cache *cache, const sttp_cache_options *options)
 {
     struct timespec precision;
     clock_getres(CLOCK_MONOTONIC_COARSE, &precision);
     cache->clock_lag = milliseconds(&precision) + 1; /* of a fraction */
     cache->birth = cache->clock();
+    sttp__coherence_set(cache, options);
     for (unsigned i = 0; i < STTP__SHARDS; i++) {
         cache->shards[i] = (struct sttp__shard){.stripes = &cache->stripes[i],
                                                 .free = STTP__NONE,
@@ -275,7 +282,7 @@ sttp_status sttp_cache_create(const sttp_cache_options *options, sttp_cache **ca
     }
     for (unsigned i = 0; i < STTP__ROLES; i++) /* no two alike, nor their remainders */
         made->kinds[i] = made->kinds[i] / STTP__ROLES * STTP__ROLES + i;
-    init(made);
+    init(made, options);
     *cache = made;
     return STTP_OK;
 }
@@ -301,44 +308,84 @@ static uint32_t capacity_of(sttp_cache *cache, const struct sttp__shard *shard)
     return capacity;
 }
 
-/* Takes out the answers that are among STEP entries, of all or of those that have expired. */
-static void sweep_step(sttp_cache *cache, struct sttp__shard *shard, uint32_t first, bool all)
+/* What is taken out of all. */
+struct sweep {
+    enum { EXPIRED, EVERYTHING, BELOW } what;
+    sttp_slice directory; /* without a slash at its end */
+};
+
+static bool is_below(const struct sttp__entry *entry, sttp_slice directory)
+{
+    sttp_slice path = sttp__is_lease(entry) ? sttp__entry_lease(entry)->path
+                                            : sttp__answer_path(sttp__entry_answer(entry));
+    return path.size > directory.size && path.data[directory.size] == '/' &&
+           memcmp(path.data, directory.data, directory.size) == 0;
+}
+
+static bool is_swept(const struct sttp__entry *entry, const struct sweep *sweep, uint32_t now)
+{
+    if (entry->content == 0)
+        return false;
+    if (sweep->what == BELOW)
+        return is_below(entry, sweep->directory);
+    return !sttp__is_lease(entry) && (sweep->what == EVERYTHING || sttp__has_expired(entry, now));
+}
+
+/* Takes an entry out: its answer, which is returned, or the place of a lease. */
+static struct sttp__answer *sweep_entry(sttp_cache *cache, struct sttp__shard *shard,
+                                        uint32_t index, const struct sweep *sweep)
+{
+    const struct sttp__entry *entry = &shard->entries[index];
+    shard->counts.expiries += sweep->what == EXPIRED;
+    shard->counts.revocations += sweep->what == BELOW;
+    if (!sttp__is_lease(entry))
+        return sttp__take_out(cache, shard, index);
+    sttp__entry_lease(entry)->listed = false;
+    sttp__shard_remove(shard, index);
+    return NULL;
+}
+
+/* The part of it that is among STEP entries. */
+static void sweep_step(sttp_cache *cache, struct sttp__shard *shard, uint32_t first,
+                       const struct sweep *sweep)
 {
     struct sttp__answer *removed[STEP];
     size_t count = 0;
     uint32_t now = sttp__expiring_now(cache);
     sttp__lock_to_change(cache, shard);
-    for (uint32_t i = first; i < shard->capacity && i < first + STEP; i++) {
-        const struct sttp__entry *entry = &shard->entries[i];
-        if (entry->content == 0 || sttp__is_lease(entry) || !(all || sttp__has_expired(entry, now)))
-            continue;
-        removed[count++] = sttp__take_out(cache, shard, i);
-        shard->counts.expiries += !all;
-    }
+    for (uint32_t i = first; i < shard->capacity && i < first + STEP; i++)
+        if (is_swept(&shard->entries[i], sweep, now))
+            removed[count++] = sweep_entry(cache, shard, i, sweep);
     sttp__unlock_changed(cache, shard);
     while (count > 0)
         sttp__answer_release(cache, removed[--count]);
 }
 
 /* An entry keeps its number, so none is missed though others come and go between the steps. */
-static void sweep(sttp_cache *cache, bool all)
+static void sweep_all(sttp_cache *cache, const struct sweep *sweep)
 {
     for (int i = 0; i < STTP__SHARDS; i++) {
         struct sttp__shard *shard = &cache->shards[i];
         for (uint32_t first = 0; first < capacity_of(cache, shard); first += STEP)
-            sweep_step(cache, shard, first, all);
+            sweep_step(cache, shard, first, sweep);
     }
 }
 
 void sttp_cache_expire(sttp_cache *cache)
 {
-    sweep(cache, false);
+    sweep_all(cache, &(struct sweep){.what = EXPIRED});
 }
 
 void sttp_cache_clear(sttp_cache *cache)
 {
+    sttp__raise_time(&cache->cleared, sttp__cache_now(cache));
     sttp__truths_end(cache);
-    sweep(cache, true);
+    sweep_all(cache, &(struct sweep){.what = EVERYTHING});
+}
+
+void sttp__cache_revoke_below(sttp_cache *cache, sttp_slice directory)
+{
+    sweep_all(cache, &(struct sweep){.what = BELOW, .directory = directory});
 }
 
 void sttp_cache_count(sttp_cache *cache, sttp_cache_statistics *statistics)

@@ -4,6 +4,7 @@
  *     cache_keep.c    answers in memory, limits, age, life
  *     cache_shard.c   one of the tables: entries by hash, and in the order of their use
  *     cache_truth.c   which answers a change makes untrue
+ *     cache_coherence.c   what others may have changed; answers while the storage is away
  *
  * A path's entry is in one of SHARDS tables. The limits are those of all together: whoever makes
  * room looks at the least recently used entry of each table.
@@ -111,11 +112,20 @@ struct sttp_cache {
     uint64_t expiration; /* milliseconds, and so the next */
     uint64_t birth;      /* on the clock, from which all times are counted */
     uint64_t clock_lag;  /* that the clock may be late */
+    uint64_t coherence;  /* at most `expiration` */
+    uint64_t stale_if_error;
+    _Atomic uint64_t coherent_until; /* the time from which on what was asked for longer ago than
+                                        `coherence` is not given */
+    uint32_t early;                  /* ticks before it expires from which on an answer is that */
+    bool is_shared;                  /* others change the storage, too */
+    bool leases_only;
     uint64_t (*clock)(void);
     unsigned stripe_count; /* of each table, a power of two */
     unsigned char secret[STTP__SECRET];
     uint64_t kinds[STTP__ROLES]; /* random: what tells hashes of a path in its roles apart */
     _Alignas(STTP__LINE) _Atomic uint64_t truths[STTP__TRUTHS + STTP__DIRECTORIES];
+    _Atomic uint64_t changed[STTP__TRUTHS + STTP__DIRECTORIES]; /* when the last change ended */
+    _Atomic uint64_t cleared;                                   /* when it was last, or was made */
     _Alignas(STTP__LINE) atomic_size_t entries;
     atomic_size_t bytes;
     atomic_uint fills;
@@ -150,6 +160,24 @@ static inline bool sttp__has_expired(const struct sttp__entry *entry, uint32_t n
     return (int32_t)(entry->expires - now) <= 0;
 }
 
+/* Whether an answer is neither too old nor incoherent. To be asked before any truth is looked at:
+ * who has told of a change vouches after that. */
+static inline bool sttp__may_be_given(const sttp_cache *cache, const struct sttp__entry *entry)
+{
+    uint64_t now = sttp__cache_now(cache) + cache->clock_lag;
+    return !sttp__has_expired(entry, sttp__ticks(now) + cache->early) ||
+           (now < atomic_load_explicit(&cache->coherent_until, memory_order_acquire) &&
+            !sttp__has_expired(entry, sttp__ticks(now)));
+}
+
+/* Raises a time to another one. */
+static inline void sttp__raise_time(_Atomic uint64_t *time, uint64_t to)
+{
+    uint64_t before = atomic_load(time);
+    while (before < to && !atomic_compare_exchange_weak(time, &before, to))
+        ;
+}
+
 /* ---- cache_truth.c ---- */
 
 uint64_t sttp__cache_hash(const sttp_cache *cache, sttp_action action, sttp_slice path);
@@ -165,6 +193,10 @@ bool sttp__truths_are_settled(const sttp_cache_lease *lease);
 
 /* The same, of changes that the storage may show to a SHOW before they end. */
 bool sttp__truths_were_hidden(const sttp_cache_lease *lease);
+
+/* Whether all that the answer of a lease depends on, and whether each directory above it is there,
+ * changed before a time, and is not changed now. */
+bool sttp__truths_held_since(const sttp_cache *cache, const sttp_cache_lease *lease, uint64_t time);
 
 /* Makes all leases and absences untrue. */
 void sttp__truths_end(sttp_cache *cache);
@@ -316,6 +348,12 @@ static inline uint32_t sttp__shard_find(const struct sttp__shard *shard, uint64_
 struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lease *lease,
                                          const sttp_response *response);
 
+/* Takes one's own use of an answer that is large. */
+static inline void sttp__answer_use(struct sttp__answer *answer)
+{
+    atomic_fetch_add_explicit(sttp__users_of(answer), 1, memory_order_relaxed);
+}
+
 /* Ends one use of an answer; not locked. NULL is allowed. */
 void sttp__answer_release(sttp_cache *cache, struct sttp__answer *answer);
 
@@ -325,7 +363,29 @@ void sttp__answer_discard(sttp_cache *cache, struct sttp__answer *answer);
 /* Takes an answer out of its table, which is locked. The caller releases it unlocked. */
 struct sttp__answer *sttp__take_out(sttp_cache *cache, struct sttp__shard *shard, uint32_t index);
 
+/* Takes the place in the limits for an answer that was there before, if it is free. */
+bool sttp__answer_take_room(sttp_cache *cache, const struct sttp__answer *answer);
+
+/* Takes out all answers of what is below a directory, and the leases: what they bring is not kept,
+ * and nobody joins them any more. Looks at all that the cache has. */
+void sttp__cache_revoke_below(sttp_cache *cache, sttp_slice directory);
+
+/* ---- cache_coherence.c ---- */
+
+void sttp__coherence_set(sttp_cache *cache, const sttp_cache_options *options);
+
+/* Whether what the storage was asked for at a time may be given now. */
+bool sttp__is_coherent(const sttp_cache *cache, uint64_t asked, uint64_t now);
+
+/* Whether the answer that a lease has taken out is as good as it was then; locked. */
+bool sttp__may_put_back(const sttp_cache *cache, const sttp_cache_lease *lease);
+
 /* ---- cache.c ---- */
+
+/* Ends a lease: `answer`, which may be NULL, takes its place where it may be kept; if not, and the
+ * storage has failed, so does what it had taken out. Then all that wait are told the response. */
+void sttp__lease_end(sttp_cache *cache, sttp_cache_lease *lease, struct sttp__answer *answer,
+                     bool has_failed, const sttp_response *response);
 
 /* Takes the answer to an action and path out, if it is there, because a change makes it untrue. */
 void sttp__cache_revoke(sttp_cache *cache, sttp_action action, sttp_slice path);

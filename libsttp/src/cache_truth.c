@@ -15,7 +15,9 @@
  * change of it was under way, the answer is kept. From the cache a change takes what depends on its
  * path or on the names of a directory by name. What depends on a parent is a 400 or a 410: there
  * may be any number of them, so they note its truth, and are found to be untrue when they are
- * looked at. (While a file is there nothing else can happen to its parent.) */
+ * looked at. (While a file is there nothing else can happen to its parent. Where others change the
+ * storage, too, a file that this cache knows may be gone, and a directory above it, that is made or
+ * removed now: so all that is known below such a directory is looked for.) */
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -91,6 +93,24 @@ bool sttp__truths_hold(const sttp_cache *cache, const sttp_cache_lease *lease)
     return hold;
 }
 
+/* Who ends a change first notes when. */
+static bool held_since(const sttp_cache *cache, unsigned short place, uint64_t time)
+{
+    return truth_at(cache, place) % CHANGED == 0 &&
+           atomic_load(&cache->changed[place]) + cache->clock_lag < time;
+}
+
+bool sttp__truths_held_since(const sttp_cache *cache, const sttp_cache_lease *lease, uint64_t time)
+{
+    sttp_slice above = parent_of(bare(lease->path));
+    bool held = true;
+    for (int i = 0; i < 3; i++)
+        held = held && held_since(cache, lease->places[i], time);
+    for (; held && above.size > 0; above = parent_of(above))
+        held = held_since(cache, place_of(cache, DIRECTORY_AT, above), time);
+    return held;
+}
+
 bool sttp__truths_are_settled(const sttp_cache_lease *lease)
 {
     return (lease->truths[0] | lease->truths[1] | lease->truths[2]) % CHANGED == 0;
@@ -125,6 +145,13 @@ typedef void touch(sttp_cache *cache, enum role role, sttp_slice path, uint64_t 
 static void raise_truth(sttp_cache *cache, enum role role, sttp_slice path, uint64_t step)
 {
     atomic_fetch_add(&cache->truths[place_of(cache, role, path)], step);
+}
+
+static void end_truth(sttp_cache *cache, enum role role, sttp_slice path, uint64_t step)
+{
+    unsigned short place = place_of(cache, role, path);
+    sttp__raise_time(&cache->changed[place], sttp__cache_now(cache));
+    atomic_fetch_add(&cache->truths[place], step);
 }
 
 static void remove_answer(sttp_cache *cache, sttp_action action, sttp_slice path)
@@ -175,5 +202,12 @@ void sttp_cache_change_begin(sttp_cache *cache, const sttp_cache_change *change)
 
 void sttp_cache_change_end(sttp_cache *cache, const sttp_cache_change *change)
 {
-    touch_all(cache, change, raise_truth, -HELD, -SHOWN);
+    touch_all(cache, change, end_truth, -HELD, -SHOWN);
+    if (!cache->is_shared)
+        return;
+    if (change->action == STTP_ACTION_CREATE && change->made.size > 0)
+        sttp__cache_revoke_below(cache, change->made);
+    sttp_slice path = bare(change->path);
+    if (change->action == STTP_ACTION_DELETE && path.size < change->path.size)
+        sttp__cache_revoke_below(cache, path);
 }

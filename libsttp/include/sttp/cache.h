@@ -26,6 +26,17 @@
  * change of that path answers after the end, or with what was before: it shows the change to nobody
  * who could tell others of it.
  *
+ * Where others change the storage, too, on other machines say, they have to be told of as well, as
+ * changes that have begun and ended, as soon as it is known that they were made:
+ *
+ *     sttp_cache_change_begin(cache, &change);
+ *     sttp_cache_change_end(cache, &change);
+ *
+ * That comes late, or never. So with the option `coherence` an answer is given only for so long
+ * after the storage was asked for it, or after the last moment of which it is known that all
+ * changes before it were told: sttp_cache_vouch. Where some may not have been told,
+ * sttp_cache_clear.
+ *
  * The path is all that answers are known by. Where texts of several origins are in one cache, as in
  * that of a proxy, each path has its origin in front, "sttp://example.org:8080/notes/a.txt", in all
  * calls alike; the answers are kept and given as they came, without it.
@@ -64,6 +75,20 @@ typedef struct sttp_cache_options {
                             2^36; default 300,000 */
     uint64_t (*clock)(void); /* milliseconds of a clock that never goes back; late, if at all, by no
                                 more than CLOCK_MONOTONIC_COARSE, which is the default */
+    /* For a storage that others change, too. Milliseconds by which an answer may be behind their
+     * changes, never behind those that are told as they are made here: it is given
+     * until so long after the storage was asked, or after the time up to which all changes were
+     * told (sttp_cache_vouch), whichever is later; then it is asked for anew. Up to 150 less, so
+     * that less than that gives only what is vouched for. A change that makes or removes a
+     * directory looks at all that is in the cache then. Default: the storage has no other writers,
+     * and answers are given until they expire. */
+    uint64_t coherence;
+    /* Milliseconds by which an answer may be behind where the storage is not available
+     * (sttp_cache_fill_unavailable), counted as for `coherence`, without which it means nothing; up
+     * to 150 less. Default: none is given then. */
+    uint64_t stale_if_error;
+    bool leases_only; /* keeps no answers: to tell what changes make untrue, and to ask for each
+                         path once at a time */
 } sttp_cache_options;
 
 /* Makes an empty cache. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno set where the system
@@ -102,6 +127,8 @@ struct sttp_cache_lease {
     uint64_t hash;
     uint64_t taken;
     uint64_t truths[3];
+    void *stale;
+    uint32_t stale_expires;
     unsigned short places[3];
     bool listed;
 };
@@ -125,6 +152,23 @@ STTP_API sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lea
 STTP_API void sttp_cache_fill(sttp_cache *cache, sttp_cache_lease *lease,
                               const sttp_response *response);
 
+/* The same for a storage that was not available. Where the cache has had an answer that is not
+ * older than `stale_if_error` allows, and of which no change is known that makes it untrue, all get
+ * that one instead of `response`, a 500: `take` is called with its bytes within this call, as it is
+ * for a hit, and so are those that wait with the same answer. Whether that is so; if not, the
+ * lease's owner has `response`. */
+STTP_API bool sttp_cache_fill_unavailable(sttp_cache *cache, sttp_cache_lease *lease,
+                                          const sttp_response *response, sttp_cache_take *take,
+                                          void *context);
+
+/* For an answer that a lease that is to FETCH can have from elsewhere, where it was put by somebody
+ * who had asked the storage at `asked`, on the cache's clock, or later: whether it is as good as
+ * one that the cache has kept since. That is so where no change of anything it depends on has been
+ * told since then or is under way, the cache was neither made nor cleared since, and it is neither
+ * too old nor incoherent. Then it may be given, and the lease is from now on one that was taken at
+ * `asked`: sttp_cache_fill, which has to come next, keeps the answer no longer than that allows. */
+STTP_API bool sttp_cache_lease_holds(sttp_cache *cache, sttp_cache_lease *lease, uint64_t asked);
+
 /* A change. From `begin` to `end` no answer that it touches is given or kept: each `begin` needs
  * its `end`, with the same change. */
 typedef struct sttp_cache_change {
@@ -139,6 +183,11 @@ STTP_API void sttp_cache_change_begin(sttp_cache *cache, const sttp_cache_change
 
 /* After it was made, or has failed, and before anybody is told. */
 STTP_API void sttp_cache_change_end(sttp_cache *cache, const sttp_cache_change *change);
+
+/* Says that each change that was made before `time`, on the cache's clock, has been told by now, or
+ * that the cache was cleared since it was made. One that is earlier than another that was given
+ * before means nothing; one that is to come counts as now. */
+STTP_API void sttp_cache_vouch(sttp_cache *cache, uint64_t time);
 
 /* Removes what has expired; to be called now and then, every second say. What it does not get to is
  * not given to anybody either. */
@@ -155,7 +204,8 @@ typedef struct sttp_cache_statistics {
     uint64_t waiters;     /* leases that had to WAIT */
     uint64_t fills;       /* answers kept */
     uint64_t evictions;   /* answers that made room */
-    uint64_t expiries;    /* answers removed because of their age */
+    uint64_t expiries;    /* answers removed because of their age, or because nobody vouched for
+                             them */
     uint64_t revocations; /* answers removed, or not kept, because of a change. One that says that
                              something is not there is removed when it is asked for next */
     uint64_t entries;
