@@ -192,7 +192,7 @@ static const settings_option options[] = {
         .kind = SETTINGS_DURATION,
         .offset = MEMBER(redis_timeout),
         .minimum = 1,
-        .maximum = 60ULL * SECOND,
+        .maximum = 1ULL * DAY,
     },
     {
         .key = "cache.coherence",

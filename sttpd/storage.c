@@ -10,7 +10,6 @@
 
 #include "sttpd/store_fs.h"
 
-/* The modules stand where the program's run path says. */
 static const char *const modules[] = {
     [STORAGE_SQLITE] = "sttpd-sqlite.so",
     [STORAGE_POSTGRES] = "sttpd-postgres.so",
@@ -94,10 +93,29 @@ static bool open_docroot(const struct sttpd_options *options, log_sink *log, sto
 
 /* ---- a database ---- */
 
+/* Modules have their place beside the program's, so that nothing else is loaded in their stead. */
+static bool find(const char *name, char *path, size_t capacity)
+{
+    ssize_t size = readlink("/proc/self/exe", path, capacity - 1);
+
+    if (size <= 0)
+        return false;
+    path[size] = '\0';
+    char *file = strrchr(path, '/') + 1;
+    size_t room = capacity - (size_t)(file - path);
+    return (size_t)snprintf(file, room, "%s/%s", STTPD_MODULES, name) < room;
+}
+
 static const struct store_module *load(const char *name, char *error, size_t capacity)
 {
+    char path[PATH_MAX];
+
+    if (!find(name, path, sizeof path)) {
+        snprintf(error, capacity, "the place of this program is not known");
+        return NULL;
+    }
     /* It stays loaded: a store may be abandoned with its threads. */
-    void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     const struct store_module *module =
         library != NULL ? dlsym(library, STORE_MODULE_SYMBOL) : NULL;
 

@@ -10,8 +10,9 @@
 #include "sttpd/options.h"
 
 enum {
-    MAX_ARGUMENTS = 80,
+    MAX_ARGUMENTS = 160,
     MAX_ITEMS = 3,
+    MAX_SECTIONS = 8,
     MAX_VALUE = 256 /* bytes */
 };
 
@@ -29,11 +30,22 @@ struct known {
     bool wrong;
 };
 
+/* A part of the file: what stands at its top, or in a section. */
+struct section {
+    const char *key; /* of an option in it */
+    size_t size;     /* bytes of that which name the section, "cache" or "cache.redis" */
+    FILE *out;
+    char *text;
+    size_t text_size;
+};
+
 /* A file and flags of known values, and what they mean. */
 struct made {
     sttp_slice bytes;
-    FILE *top, *cache; /* the parts of the file */
-    bool in_flow;      /* the cache's part is "cache: {...}" */
+    struct section sections[MAX_SECTIONS]; /* the first one is the top, an inner one is behind its
+                                              outer one */
+    size_t section_count;
+    bool in_flow; /* sections are "cache: {...}" */
     char *argv[MAX_ARGUMENTS + 1];
     int argc;
     size_t wrong; /* how many values are spelled wrongly */
@@ -194,6 +206,7 @@ static void make_list(sttp_slice *bytes, const settings_option *option, struct k
 static void make_text(sttp_slice *bytes, const settings_option *option, struct known *known)
 {
     static const char *const addresses[] = {"127.0.0.1", "0.0.0.0", "::1", "::"};
+    bool has_port = option->valid == listen_is_listener;
     static const char *const parts[] = {
         "a",  "/",        "'",  "\"",           "\\", " #",           ": ", "%",
         "{",  "\xc3\xa9", "&",  "\xe2\x82\xac", "\t", "\x01",         "\n", "\x7f",
@@ -202,7 +215,10 @@ static void make_text(sttp_slice *bytes, const settings_option *option, struct k
     size_t size;
 
     if (option->valid) {
-        snprintf(known->spelled, MAX_VALUE, "%s", addresses[choose(bytes, 4)]);
+        unsigned index = choose(bytes, 4);
+        bool in_brackets = has_port && index >= 2;
+        snprintf(known->spelled, MAX_VALUE, "%s%s%s%s", in_brackets ? "[" : "", addresses[index],
+                 in_brackets ? "]" : "", has_port ? ":6379" : "");
     } else {
         count = choose(bytes, 32);
         size = (size_t)snprintf(known->spelled, MAX_VALUE, "/");
@@ -241,6 +257,69 @@ static void make_value(sttp_slice *bytes, const settings_option *option, struct 
 }
 
 /* ---- a file of them ---- */
+
+static struct section *add_section(struct made *made, const char *key, size_t size)
+{
+    struct section *section = &made->sections[made->section_count++];
+
+    require(made->section_count <= MAX_SECTIONS, "there is room for all sections");
+    section->key = key;
+    section->size = size;
+    section->out = open_memstream(&section->text, &section->text_size);
+    require(section->out != NULL, "memory");
+    return section;
+}
+
+/* The section of the first `size` bytes of a key; made where it is not there, with those around it.
+ */
+static struct section *section_of(struct made *made, const char *key, size_t size)
+{
+    for (size_t i = 0; i < made->section_count; i++) {
+        struct section *section = &made->sections[i];
+        if (section->size == size && memcmp(section->key, key, size) == 0)
+            return section;
+    }
+    const char *dot = memrchr(key, '.', size);
+    if (dot != NULL)
+        section_of(made, key, (size_t)(dot - key));
+    return add_section(made, key, size);
+}
+
+static int depth_of(const struct section *section)
+{
+    int depth = section->size > 0;
+
+    for (size_t i = 0; i < section->size; i++)
+        depth += section->key[i] == '.';
+    return depth;
+}
+
+static bool is_inner(const struct section *inner, const struct section *outer)
+{
+    return depth_of(inner) == depth_of(outer) + 1 &&
+           memcmp(inner->key, outer->key, outer->size) == 0;
+}
+
+/* A section with all that are in it. */
+static void write_section(const struct made *made, const struct section *section, FILE *out)
+{
+    int depth = depth_of(section);
+    const char *name = section->key + section->size;
+    bool in_flow = made->in_flow && depth > 0;
+
+    while (name > section->key && name[-1] != '.')
+        name--;
+    if (depth > 0)
+        fprintf(out, "%*s%.*s:%s", made->in_flow ? 0 : 2 * (depth - 1), "",
+                (int)(section->key + section->size - name), name, in_flow ? " {" : "\n");
+    fwrite(section->text, 1, section->text_size, out);
+    for (const struct section *inner = section + 1; inner < made->sections + made->section_count;
+         inner++)
+        if (is_inner(inner, section))
+            write_section(made, inner, out);
+    if (in_flow)
+        fputs(depth > 1 ? "}, " : "}\n", out);
+}
 
 static bool is_plain(sttp_slice text)
 {
@@ -328,31 +407,35 @@ static void write_list(struct made *made, const char *key, sttp_slice items)
 {
     bool in_flow = choose(&made->bytes, 2);
 
-    fprintf(made->top, in_flow ? "%s: [" : "%s:\n", key);
+    FILE *top = made->sections[0].out;
+
+    fprintf(top, in_flow ? "%s: [" : "%s:\n", key);
     while (items.size > 0) {
-        fputs(in_flow ? "" : "  - ", made->top);
-        write_scalar(&made->bytes, made->top, take_line(&items));
-        fputs(in_flow ? ", " : "\n", made->top);
+        fputs(in_flow ? "" : "  - ", top);
+        write_scalar(&made->bytes, top, take_line(&items));
+        fputs(in_flow ? ", " : "\n", top);
     }
-    fputs(in_flow ? "]\n" : "", made->top);
+    fputs(in_flow ? "]\n" : "", top);
 }
 
 static void add_to_file(struct made *made, const settings_option *option, const struct known *known)
 {
-    const char *dot = strchr(option->key, '.');
-    FILE *out = dot ? made->cache : made->top;
+    const char *dot = strrchr(option->key, '.');
+    struct section *section =
+        section_of(made, option->key, dot != NULL ? (size_t)(dot - option->key) : 0);
     sttp_slice text = {known->spelled, strlen(known->spelled)};
 
     if (has_items(option)) {
         write_list(made, option->key, text);
         return;
     }
-    fprintf(out, "%s%s: ", dot && !made->in_flow ? "  " : "", dot ? dot + 1 : option->key);
-    write_scalar(&made->bytes, out, text);
-    if (dot && made->in_flow)
-        fputs(", ", out);
+    fprintf(section->out, "%*s%s: ", made->in_flow ? 0 : 2 * depth_of(section), "",
+            dot != NULL ? dot + 1 : option->key);
+    write_scalar(&made->bytes, section->out, text);
+    if (dot != NULL && made->in_flow)
+        fputs(", ", section->out);
     else
-        write_line_end(&made->bytes, out);
+        write_line_end(&made->bytes, section->out);
 }
 
 /* ---- flags of them ---- */
@@ -525,39 +608,40 @@ static void make_defaults(struct made *made)
     settings_release(&sttpd_program, &values);
 }
 
-static void check_file(struct made *made, const char *text, size_t size)
+static void check_file(struct made *made)
 {
+    char *text;
+    size_t size;
     int file = memfd_create("settings", MFD_CLOEXEC);
+    FILE *out = open_memstream(&text, &size);
 
+    require(out != NULL, "memory");
+    for (size_t i = 0; i < made->section_count; i++)
+        fclose(made->sections[i].out);
+    write_section(made, made->sections, out);
+    fclose(out);
     require(file >= 0 && write(file, text, size) == (ssize_t)size, "a file");
     add_argument(made, "--config=/proc/self/fd/%d", file);
     check_read(made);
     close(file);
+    free(text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct made made = {.bytes = {(const char *)data, size}};
-    char *top, *cache;
-    size_t top_size, cache_size;
 
-    made.top = open_memstream(&top, &top_size);
-    made.cache = open_memstream(&cache, &cache_size);
-    require(made.top != NULL && made.cache != NULL, "memory");
+    add_section(&made, "", 0);
     add_argument(&made, "sttpd");
     make_defaults(&made);
     made.in_flow = choose(&made.bytes, 2);
     for (size_t i = 0; i < sttpd_program.option_count; i++)
         make_option(&made, i);
     settle_listen(&made);
-    fclose(made.cache);
-    if (cache_size > 0)
-        fprintf(made.top, made.in_flow ? "cache: {%s}\n" : "cache:\n%s", cache);
-    fclose(made.top);
-    check_file(&made, top, top_size);
+    check_file(&made);
     while (made.argc > 0)
         free(made.argv[--made.argc]);
-    free(cache);
-    free(top);
+    while (made.section_count > 0)
+        free(made.sections[--made.section_count].text);
     return 0;
 }
