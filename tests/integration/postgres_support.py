@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -113,7 +114,7 @@ class Server:
             time.sleep(0.02)
 
     def _answers(self):
-        done = subprocess.run([programs() / "pg_isready", "-q", "-h", self.directory, "-p",
+        done = subprocess.run([programs() / "pg_isready", "-q", "-U", ROLE, "-h", self.directory, "-p",
                                str(self.port)], check=False, env=ENVIRONMENT)
         return done.returncode == 0
 
@@ -298,3 +299,15 @@ class Cluster(Server):
         # It has the settings of the first one, and no replica to wait for.
         replica.sql("ALTER SYSTEM RESET synchronous_standby_names")
         replica.sql("SELECT pg_reload_conf()")
+
+
+def main():
+    """Runs a command with a new cluster, a database of which STTP_POSTGRES names."""
+    signal.signal(signal.SIGTERM, harness.interrupt)
+    with Cluster() as cluster, cluster.database() as database:
+        environment = {**os.environ, "STTP_POSTGRES": database.conninfo}
+        return subprocess.run(sys.argv[1:], check=False, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
