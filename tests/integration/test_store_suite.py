@@ -1,5 +1,6 @@
-"""The tests that speak of the protocol alone, on the store of STTP_STORE with the cache of STTP_CACHE,
-one file after another: they share what these need. Files named on the command line choose some."""
+"""The tests that speak of the protocol alone, on the store of STTP_STORE with the cache of
+STTP_CACHE, one file after another: they share what these need. Files named on the command line
+choose some."""
 
 import importlib
 import sys
