@@ -424,6 +424,7 @@ static bool make_events(struct pg_store *pg)
     event_assign(&pg->woken, pg->events, pg->wake, EV_READ | EV_PERSIST, on_woken, pg);
     evtimer_assign(&pg->tick, pg->events, on_tick, pg);
     evtimer_assign(&pg->retry, pg->events, on_retry, pg);
+    pg_watch_prepare(&pg->links[pg->pool]);
     return event_add(&pg->woken, NULL) == 0;
 }
 
