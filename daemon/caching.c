@@ -17,7 +17,7 @@ static bool is_useful(const struct caching_settings *settings, log_sink *log)
 {
     uint64_t most = settings->max_size / KEPT_SHARE;
 
-    if (!settings->enabled || settings->max_files == 0)
+    if (!settings->enabled || (settings->max_files == 0 && !settings->leases_only))
         return false;
     if (settings->expiration == 0) {
         log_write(log, LOG_LEVEL_WARNING,
@@ -30,7 +30,7 @@ static bool is_useful(const struct caching_settings *settings, log_sink *log)
                   "cache.expiration is %llu ms: little or nothing is kept in the cache, which "
                   "counts in steps of up to 80 ms",
                   (unsigned long long)settings->expiration);
-    if (most < STTP_CACHE_OVERHEAD + longest_answer)
+    if (most < STTP_CACHE_OVERHEAD + longest_answer && !settings->leases_only)
         log_write(log, LOG_LEVEL_WARNING,
                   "cache.max_size is %llu bytes: answers over %llu bytes are not kept in the cache",
                   (unsigned long long)settings->max_size,
@@ -87,6 +87,9 @@ bool caching_start(struct caching *caching, const struct caching_settings *setti
         .max_bytes = (size_t)settings->max_size,
         .expiration = settings->expiration,
         .clock = sttp_server_now,
+        .coherence = settings->coherence,
+        .stale_if_error = settings->stale_if_error,
+        .leases_only = settings->leases_only,
     };
 
     *caching = (struct caching){0};

@@ -13,7 +13,10 @@ struct caching_settings {
     bool enabled;
     uint64_t max_files;
     uint64_t max_size;   /* bytes */
-    uint64_t expiration; /* milliseconds */
+    uint64_t expiration; /* milliseconds, and so the next two, which are as in sttp_cache_options */
+    uint64_t coherence;
+    uint64_t stale_if_error;
+    bool leases_only; /* answers are kept elsewhere */
 };
 
 struct caching {

@@ -12,7 +12,7 @@ tests=(git g++ check libsubunit-dev clang libclang-rt-14-dev clang-format clang-
   netcat-openbsd netcat-traditional telnet liburiparser-dev libuv1-dev strace valgrind dnsmasq-base iproute2
   postgresql redis-server sqlite3)
 bench=(python3 memcached redis-server redis-tools nginx-light haproxy hyperfine netcat-openbsd strace valgrind
-  postgresql sqlite3)
+  postgresql)
 
 case "${1:-}" in
 build) wanted=("${build[@]}") ;;

@@ -1,7 +1,7 @@
 /* One table holds every option: its letter, its name, its argument and its line of help. The tables
  * that getopt_long wants, --help and the near names for a mistyped option are made from it, so none
  * of them can miss an option. What an option does stands in set_option, what does not go together
- * in check_combination, and what follows the options in read_operands. */
+ * in check_combination, and what follows the options in operands.c. */
 #include "options.h"
 
 #include <getopt.h>
@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 
+#include "operands.h"
 #include "proxy.h"
 #include "result.h"
 #include "text.h"
@@ -85,16 +85,6 @@ static const struct option_entry {
     {'h', "help", NULL, "print this help"},
     {'V', "version", NULL, "print the version"},
 };
-
-/* Those of a request, and find, which makes one of list. */
-static const char *const actions[] = {"create", "show", "list", "update", "delete", "find"};
-
-enum { ACTION_COUNT = sizeof actions / sizeof *actions, REQUEST_ACTION_COUNT = ACTION_COUNT - 1 };
-
-sttp_slice cli_nearest_action(sttp_slice text)
-{
-    return sttp_nearest_word(text, actions, REQUEST_ACTION_COUNT);
-}
 
 static void complain(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
 
@@ -182,9 +172,7 @@ void cli_print_help(void)
         printf("  %2d  %s\n", text->status, text->meaning);
 }
 
-static bool usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static bool usage(const char *format, ...)
+bool cli_usage(const char *format, ...)
 {
     va_list arguments;
 
@@ -202,26 +190,27 @@ static bool add_resolve(cli_options *options, const char *argument)
     const char *mistake;
 
     if (!grown)
-        return usage("out of memory");
+        return cli_usage("out of memory");
     options->resolve = grown;
     mistake = cli_resolve_parse(argument, &grown[options->resolve_count++]);
     if (mistake)
-        return usage("--resolve %s: %s; the form is HOST:PORT:ADDR[,ADDR...]", argument, mistake);
+        return cli_usage("--resolve %s: %s; the form is HOST:PORT:ADDR[,ADDR...]", argument,
+                         mistake);
     return true;
 }
 
 static bool set_duration(const char *option, const char *argument, unsigned *milliseconds)
 {
     if (!cli_parse_duration(argument, milliseconds))
-        return usage("--%s %s: give a time from 1ms to 596h, like 250ms, 2s or 1m", option,
-                     argument);
+        return cli_usage("--%s %s: give a time from 1ms to 596h, like 250ms, 2s or 1m", option,
+                         argument);
     return true;
 }
 
 static bool set_family(cli_options *options, int family)
 {
     if (options->family != 0 && options->family != family)
-        return usage("-4 and -6 exclude each other; leave both out to use both");
+        return cli_usage("-4 and -6 exclude each other; leave both out to use both");
     options->family = family;
     return true;
 }
@@ -229,7 +218,7 @@ static bool set_family(cli_options *options, int family)
 static bool set_port(cli_options *options, const char *argument)
 {
     if (!cli_parse_number(argument, 1, UINT16_MAX, &options->port))
-        return usage("--port %s: give a number from 1 to 65535", argument);
+        return cli_usage("--port %s: give a number from 1 to 65535", argument);
     return true;
 }
 
@@ -239,7 +228,8 @@ static bool set_proxy(cli_options *options, const char *argument)
     const char *mistake = *argument ? cli_proxy_parse(argument, &proxy) : NULL;
 
     options->proxy = argument;
-    return !mistake || usage("--proxy %s: %s; the form is sttp://HOST[:PORT]", argument, mistake);
+    return !mistake ||
+           cli_usage("--proxy %s: %s; the form is sttp://HOST[:PORT]", argument, mistake);
 }
 
 static bool set_type(cli_options *options, const char *argument)
@@ -247,14 +237,14 @@ static bool set_type(cli_options *options, const char *argument)
     options->type = argument;
     return strcmp(argument, "file") == 0 || strcmp(argument, "dir") == 0 ||
            strcmp(argument, "all") == 0 ||
-           usage("--type %s: it is one of file, dir and all", argument);
+           cli_usage("--type %s: it is one of file, dir and all", argument);
 }
 
 static bool set_limit(cli_options *options, const char *argument)
 {
     return cli_parse_number(argument, 1, STTP_MAX_LIST_LIMIT, &options->limit) ||
-           usage("--limit %s: give a number from 1 to %d; --all goes on behind it", argument,
-                 STTP_MAX_LIST_LIMIT);
+           cli_usage("--limit %s: give a number from 1 to %d; --all goes on behind it", argument,
+                     STTP_MAX_LIST_LIMIT);
 }
 
 static bool set_option(cli_options *options, int key, const char *argument)
@@ -282,11 +272,11 @@ static bool set_option(cli_options *options, int key, const char *argument)
         return set_duration("timeout", argument, &options->timeout_ms);
     case OPTION_RETRY:
         if (!cli_parse_number(argument, 0, MAX_RETRIES, &options->retries))
-            return usage("--retry %s: give a number from 0 to %d", argument, MAX_RETRIES);
+            return cli_usage("--retry %s: give a number from 0 to %d", argument, MAX_RETRIES);
         return true;
     case OPTION_NAME:
         options->name = argument;
-        return *argument || usage("--name: the pattern is empty; * is any name");
+        return *argument || cli_usage("--name: the pattern is empty; * is any name");
     case OPTION_RECURSIVE:
         return options->recursive = true;
     case OPTION_TYPE:
@@ -318,14 +308,14 @@ static bool unknown_option(const char *argument, int letter)
     sttp_slice near;
 
     if (letter != 0)
-        return usage("unknown option -%c; put -- before a text that begins with -", letter);
+        return cli_usage("unknown option -%c; put -- before a text that begins with -", letter);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         names[i] = entries[i].name;
     near = sttp_nearest_word((sttp_slice){argument + 2, strcspn(argument + 2, "=")}, names,
                              OPTION_COUNT);
     if (near.size > 0)
-        return usage("unknown option %s; did you mean --%s?", argument, near.data);
-    return usage("unknown option %s; put -- before a text that begins with -", argument);
+        return cli_usage("unknown option %s; did you mean --%s?", argument, near.data);
+    return cli_usage("unknown option %s; put -- before a text that begins with -", argument);
 }
 
 static const struct option_entry *find_entry(int key)
@@ -344,9 +334,9 @@ static bool refused_option(const char *argument, int refusal, int key)
     const struct option_entry *entry = find_entry(key);
 
     if (refusal == ':' && entry)
-        return usage("--%s needs a value: %s", entry->name, entry->argument);
+        return cli_usage("--%s needs a value: %s", entry->name, entry->argument);
     if (entry)
-        return usage("--%s takes no value", entry->name);
+        return cli_usage("--%s takes no value", entry->name);
     return unknown_option(argument, key);
 }
 
@@ -372,127 +362,12 @@ static void make_getopt_tables(char *letters, struct option *names)
 static bool check_combination(const cli_options *options)
 {
     if (options->socket_path && (options->address || options->port))
-        return usage("--unix names the server, so --address and --port cannot; leave one out");
+        return cli_usage("--unix names the server, so --address and --port cannot; leave one out");
     if (options->batch && options->retries)
-        return usage("--retry does not go with --batch, whose lines are sent without waiting for "
-                     "each other's answers");
+        return cli_usage(
+            "--retry does not go with --batch, whose lines are sent without waiting for "
+            "each other's answers");
     return true;
-}
-
-/* The first of the options that are about a listing, NULL where none was given. */
-static const char *listing_option(const cli_options *options)
-{
-    if (options->name)
-        return "name";
-    if (options->type)
-        return "type";
-    if (options->limit)
-        return "limit";
-    if (options->recursive)
-        return "recursive";
-    return options->all ? "all" : NULL;
-}
-
-/* What asks for a listing in its options needs no action that says so. */
-static bool check_listing(cli_options *options)
-{
-    const char *option = listing_option(options);
-
-    if (!option)
-        return true;
-    if (options->batch)
-        return usage("--%s does not go with --batch: there each path has its own query, like "
-                     "/notes/?name=*.txt",
-                     option);
-    if (options->action == STTP_ACTION_NONE)
-        options->action = STTP_ACTION_LIST;
-    return options->action == STTP_ACTION_LIST ||
-           usage("--%s is for list and find; leave it out with %s", option,
-                 sttp_action_name(options->action));
-}
-
-static bool is_target(const char *text)
-{
-    return strpbrk(text, "/:") != NULL;
-}
-
-static bool read_action(const char *word, bool alone, cli_options *options)
-{
-    sttp_slice near;
-
-    options->action = sttp_action_from_name(cli_slice(word));
-    if (options->action != STTP_ACTION_NONE)
-        return true;
-    if (!*word)
-        return usage("the first argument is empty; it is an action, a URL or a path");
-    if (is_target(word))
-        return alone ? true
-                     : usage("the action is missing before %s: create, show, list, update, "
-                             "delete or find",
-                             word);
-    near = sttp_nearest_word(cli_slice(word), actions, ACTION_COUNT);
-    if (near.size > 0)
-        return usage("unknown action %s; did you mean %s?", word, near.data);
-    return usage("unknown action %s; it is one of create, show, list, update, delete and find",
-                 word);
-}
-
-static bool read_contents(int count, char **operands, cli_options *options)
-{
-    bool takes = options->action == STTP_ACTION_CREATE || options->action == STTP_ACTION_UPDATE;
-
-    if (count == 0)
-        return true;
-    if (!takes)
-        return usage("%s takes no contents: leave out what follows %s",
-                     sttp_action_name(options->action), options->target);
-    if (count > 1)
-        return usage("the contents are %d arguments; put them in quotes to make them one: "
-                     "\"%s %s%s\"",
-                     count, operands[0], operands[1], count > 2 ? " ..." : "");
-    options->contents = operands[0];
-    return true;
-}
-
-/* What follows find. */
-static bool read_find(int count, char **operands, cli_options *options)
-{
-    bool target = count == 2 && is_target(operands[0]);
-
-    if (count == 0)
-        return usage("find needs a text to look for, like: sttp-cli find /notes/ milk");
-    if (count > 1 && !target)
-        return usage("the text to look for is %d arguments; put it in quotes to make it one, and a "
-                     "URL or a path before it",
-                     is_target(operands[0]) ? count - 1 : count);
-    options->action = STTP_ACTION_LIST;
-    options->target = target ? operands[0] : "/";
-    options->find = operands[target ? 1 : 0];
-    return true;
-}
-
-static bool read_operands(int count, char **operands, cli_options *options)
-{
-    if (options->batch)
-        return count == 0 ? true
-                          : usage("--batch takes its requests from the file alone: leave out %s, "
-                                  "name the server with --address and --port",
-                                  operands[0]);
-    if (count == 0)
-        return usage("an action and a path are missing, like: sttp-cli show /notes/a.txt");
-    if (strcasecmp(operands[0], "find") == 0)
-        return read_find(count - 1, operands + 1, options);
-    if (!read_action(operands[0], count == 1, options))
-        return false;
-    if (options->action == STTP_ACTION_NONE) {
-        options->target = operands[0];
-        return true;
-    }
-    if (count == 1)
-        return usage("%s needs a URL or a path, like: sttp-cli %s /notes/a.txt", operands[0],
-                     operands[0]);
-    options->target = operands[1];
-    return read_contents(count - 2, operands + 2, options);
 }
 
 cli_parsed cli_options_parse(int argc, char **argv, cli_options *options)
@@ -517,8 +392,7 @@ cli_parsed cli_options_parse(int argc, char **argv, cli_options *options)
         if (!set_option(options, key, optarg))
             return CLI_PARSED_ERROR;
     }
-    if (!check_combination(options) || !read_operands(argc - optind, argv + optind, options) ||
-        !check_listing(options))
+    if (!check_combination(options) || !cli_read_operands(argc - optind, argv + optind, options))
         return CLI_PARSED_ERROR;
     return CLI_PARSED_RUN;
 }

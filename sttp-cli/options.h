@@ -65,4 +65,7 @@ sttp_slice cli_nearest_action(sttp_slice text);
  * wherever it goes: a message may quote what others wrote, and logs are read on terminals. */
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same of a mistake on the command line. Returns false, to be passed on. */
+bool cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 #endif

@@ -2,7 +2,8 @@
  * memory with a copy of all that it needs of the request, since the request's bytes are gone when
  * the handler returns. The operation completes on a thread of the store (or at once, within
  * submit), sends the reply and frees itself. Of those that would ask the store the same at the same
- * time only one does; the others wait for its response in the cache. */
+ * time only one does; the others wait for its response in the cache. Where answers are kept in
+ * Redis, too, that one looks there before it asks the store, and puts there what it was told. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <time.h>
 
 #include "sttpd/handler.h"
+#include "sttpd/redis_entry.h"
 
 struct call {
     store_operation operation; /* first, so that one is the other */
@@ -20,7 +22,10 @@ struct call {
     bool has_lease;
     sttp_cache_lease lease;
     sttp_cache_change change;
-    char bytes[]; /* path, decoded query, text */
+    redis_link *link; /* NULL: nothing is kept in Redis of it */
+    struct redis_get get;
+    uint64_t asked; /* the store, on the cache's clock */
+    char bytes[];   /* path, decoded query, text */
 };
 
 static sttp_slice slice_of(const char *text)
@@ -188,6 +193,15 @@ static void log_failure(const struct call *call)
               message != NULL ? message : "a directory could not be made");
 }
 
+static void end_call(struct call *call)
+{
+    struct handler *handler = call->handler;
+
+    free(call->operation.names);
+    free(call);
+    atomic_fetch_sub(&handler->outstanding, 1);
+}
+
 /* Sends the response and ends the call. */
 static void finish(struct call *call, const sttp_response *response)
 {
@@ -200,20 +214,46 @@ static void finish(struct call *call, const sttp_response *response)
                   "connection %llu: %s %.*s: answered with 500 instead: %s",
                   (unsigned long long)call->connection, sttp_action_name(operation->action),
                   (int)operation->path.size, operation->path.data, sttp_status_text(status));
-    free(operation->names);
-    free(call);
-    atomic_fetch_sub(&handler->outstanding, 1);
+    end_call(call);
+}
+
+static void send_hit(void *reply, sttp_slice response)
+{
+    sttp_reply_send_bytes(reply, response);
+}
+
+/* Puts what the store has said where other servers find it, and this one later. */
+static void keep_in_redis(const struct call *call, const sttp_response *response)
+{
+    char *entry = malloc(REDIS_ENTRY_MOST);
+
+    if (entry == NULL)
+        return;
+    size_t size = redis_entry_write(call->handler->coherence, response, call->asked, entry);
+    if (size > 0)
+        redis_link_set(call->link, call->operation.action, call->operation.path,
+                       (sttp_slice){entry, size});
+    free(entry);
 }
 
 static void complete(store_operation *operation)
 {
     struct call *call = (struct call *)operation;
+    sttp_cache *cache = call->handler->cache;
     sttp_response response = handler_response(operation);
 
     if (is_failure(operation))
         log_failure(call);
-    if (call->has_lease)
-        sttp_cache_fill(call->handler->cache, &call->lease, &response);
+    if (call->link != NULL)
+        keep_in_redis(call, &response);
+    if (call->has_lease && operation->result == STORE_UNAVAILABLE) {
+        if (sttp_cache_fill_unavailable(cache, &call->lease, &response, send_hit, call->reply)) {
+            end_call(call);
+            return;
+        }
+    } else if (call->has_lease) {
+        sttp_cache_fill(cache, &call->lease, &response);
+    }
     finish(call, &response);
 }
 
@@ -241,11 +281,6 @@ static void end_change(store_operation *operation)
     sttp_cache_change_end(call->handler->cache, &call->change);
 }
 
-static void send_hit(void *reply, sttp_slice response)
-{
-    sttp_reply_send_bytes(reply, response);
-}
-
 /* A listing with a query is not kept: it would be one of many of the same directory. */
 static bool is_kept(const struct handler *handler, const sttp_request *request)
 {
@@ -262,6 +297,60 @@ static sttp_cache_turn take_lease(struct call *call)
                                      .complete = complete_waiting};
     call->has_lease = true;
     return sttp_cache_lease_take(call->handler->cache, &call->lease, send_hit, call->reply);
+}
+
+/* ---- Redis ---- */
+
+static void ask_store(struct call *call)
+{
+    call->asked = sttp_server_now();
+    call->handler->store->submit(call->handler->store, &call->operation);
+}
+
+/* What was found does, where no change is known that was made since. */
+static void take_found(struct redis_get *get, sttp_slice value)
+{
+    struct call *call = (struct call *)((char *)get - offsetof(struct call, get));
+    const store_operation *operation = &call->operation;
+    sttp_request request = {.action = operation->action, .path = operation->path};
+    sttp_response response;
+    uint64_t asked;
+
+    if (value.data == NULL ||
+        !redis_entry_read(call->handler->coherence, value, &request, &response, &asked) ||
+        !sttp_cache_lease_holds(call->handler->cache, &call->lease, asked)) {
+        ask_store(call);
+        return;
+    }
+    sttp_cache_fill(call->handler->cache, &call->lease, &response);
+    finish(call, &response);
+}
+
+/* Whoever has a lease looks for the answer. */
+static void fetch(struct call *call)
+{
+    const store_operation *operation = &call->operation;
+
+    if (call->has_lease && call->handler->redis != NULL) {
+        call->link = sttp_reply_worker(call->reply);
+        call->get.complete = take_found;
+        if (redis_link_get(call->link, &call->get, operation->action, operation->path))
+            return;
+    }
+    ask_store(call);
+}
+
+void *handler_worker_begin(void *context, struct event_base *base)
+{
+    const struct handler *handler = context;
+
+    return redis_link_open(handler->redis, base);
+}
+
+void handler_worker_end(void *context, void *worker)
+{
+    (void)context;
+    redis_link_close(worker);
 }
 
 /* ---- requests ---- */
@@ -328,7 +417,7 @@ __attribute__((noinline)) static void ask(struct handler *handler, const sttp_re
     atomic_fetch_add(&handler->outstanding, 1);
     sttp_cache_turn turn = kept ? take_lease(call) : STTP_CACHE_FETCH;
     if (turn == STTP_CACHE_FETCH)
-        handler->store->submit(handler->store, &call->operation);
+        fetch(call);
     if (turn != STTP_CACHE_HIT)
         return;
     free(call);

@@ -21,7 +21,7 @@
 enum {
     STORE_GRACE = 1,             /* seconds that the store has beyond the engine's deadline */
     DESCRIPTORS_BESIDES = 128,   /* what is open beside the following, about */
-    DESCRIPTORS_OF_WORKER = 4,   /* each has a socket of each listener besides */
+    DESCRIPTORS_OF_WORKER = 6,   /* each has a socket of each listener besides */
     LARGE_ALLOCATION = 128 << 10 /* bytes */
 };
 
@@ -33,6 +33,8 @@ struct sttpd {
     struct notices notices;
     store *store;
     struct caching caching;
+    struct coherence coherence;
+    redis *redis;
     struct service service;
     bool is_store_closed; /* by its thread; under the service's mutex */
 };
@@ -67,6 +69,8 @@ static bool create_server(struct sttpd *sttpd)
         .request_timeout = (unsigned)from->request_timeout,
         .send_timeout = (unsigned)from->send_timeout,
         .max_unsent_total = (size_t)from->max_unsent_total,
+        .worker_begin = sttpd->redis != NULL ? handler_worker_begin : NULL,
+        .worker_end = sttpd->redis != NULL ? handler_worker_end : NULL,
     };
 
     return service_create_server(&sttpd->service, &options);
@@ -149,6 +153,61 @@ static bool serve(struct sttpd *sttpd)
     return true;
 }
 
+/* What is kept in Redis is judged by the cache, so that has to be there: and it is what the
+ * settings turn off. */
+static bool open_redis(struct sttpd *sttpd)
+{
+    const struct sttpd_options *from = &sttpd->options;
+    struct redis_settings settings = {
+        .address = from->redis_address,
+        .prefix = from->redis_prefix,
+        .timeout = from->redis_timeout,
+        .expiration = from->cache.expiration,
+        .log = &sttpd->log,
+    };
+
+    if (from->cache_backend == CACHE_MEMORY || !from->cache.enabled || from->cache.expiration == 0)
+        return true;
+    sttpd->redis = redis_create(&settings);
+    return sttpd->redis != NULL;
+}
+
+/* A database is shared with other servers; and may be away. */
+static bool begin_coherence(struct sttpd *sttpd)
+{
+    struct sttpd_options *options = &sttpd->options;
+
+    options->cache.leases_only = sttpd->redis != NULL && options->cache_backend == CACHE_REDIS;
+    if (options->backend == STORAGE_POSTGRES) {
+        options->cache.coherence = options->coherence;
+        options->cache.stale_if_error = options->stale_if_error;
+    }
+    if (coherence_init(&sttpd->coherence, options->coherence, options->cache.expiration))
+        return true;
+    log_write(&sttpd->log, LOG_LEVEL_ERROR, "the system gives no random bytes: %m");
+    return false;
+}
+
+static bool start_cache(struct sttpd *sttpd)
+{
+    if (!caching_start(&sttpd->caching, &sttpd->options.cache, &sttpd->log))
+        return false;
+    sttpd->handler.cache = sttpd->caching.cache;
+    sttpd->handler.redis = sttpd->caching.cache != NULL ? sttpd->redis : NULL;
+    sttpd->handler.coherence = &sttpd->coherence;
+    coherence_begin(&sttpd->coherence, sttpd->caching.cache, sttpd->store->identity);
+    return true;
+}
+
+static bool open_all(struct sttpd *sttpd)
+{
+    const struct store_watcher *watcher =
+        sttpd->options.cache.enabled ? &sttpd->coherence.watcher : NULL;
+
+    return open_redis(sttpd) && begin_coherence(sttpd) &&
+           storage_open(&sttpd->options, &sttpd->log, watcher, &sttpd->store);
+}
+
 static int run(struct sttpd *sttpd)
 {
     bool is_good = false;
@@ -163,17 +222,17 @@ static int run(struct sttpd *sttpd)
      * malloc would raise its threshold for such blocks, and keep in each thread's heap what was
      * freed; with a fixed one they go back to the system at once. */
     mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION);
-    if (storage_open(&sttpd->options, &sttpd->log, NULL, &sttpd->store)) {
+    if (open_all(sttpd)) {
         sttpd->handler.store = sttpd->store;
         service_block_signals(&sttpd->service);
-        is_good = caching_start(&sttpd->caching, &sttpd->options.cache, &sttpd->log);
-        sttpd->handler.cache = sttpd->caching.cache;
-        is_good = is_good && create_server(sttpd) && listen_on_all(sttpd) && serve(sttpd);
+        is_good =
+            start_cache(sttpd) && create_server(sttpd) && listen_on_all(sttpd) && serve(sttpd);
     }
     service_release(&sttpd->service);
     if (sttpd->store != NULL)
         sttpd->store->close(sttpd->store);
     caching_stop(&sttpd->caching);
+    redis_destroy(sttpd->redis);
     return is_good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

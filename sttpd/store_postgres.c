@@ -371,6 +371,21 @@ static bool refuse(char *error, size_t capacity, const char *reason)
     return false;
 }
 
+/* libpq takes what is none for the name of a database. */
+static bool check_conninfo(const char *conninfo, char *error, size_t capacity)
+{
+    char *message = NULL;
+    char reason[PG_ERROR];
+    PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+    if (options == NULL) {
+        pg_one_line(message == NULL ? strerror(ENOMEM) : message, reason, sizeof reason);
+        refuse(error, capacity, reason);
+    }
+    PQfreemem(message);
+    PQconninfoFree(options);
+    return options != NULL;
+}
+
 /* The first session: what is there is found out by it, and then it belongs to the pool. */
 static bool open_database(struct pg_store *pg, char *error, size_t capacity)
 {
@@ -409,6 +424,7 @@ static bool make_events(struct pg_store *pg)
     event_assign(&pg->woken, pg->events, pg->wake, EV_READ | EV_PERSIST, on_woken, pg);
     evtimer_assign(&pg->tick, pg->events, on_tick, pg);
     evtimer_assign(&pg->retry, pg->events, on_retry, pg);
+    pg_watch_prepare(&pg->links[pg->pool]);
     return event_add(&pg->woken, NULL) == 0;
 }
 
@@ -475,7 +491,8 @@ bool store_postgres_open(const struct store_settings *settings, store **opened, 
     bool is_made = make(pg, settings);
     if (!is_made)
         refuse(error, capacity, "out of memory or descriptors");
-    bool is_open = is_made && open_database(pg, error, capacity);
+    bool is_open = is_made && check_conninfo(pg->profile.conninfo, error, capacity) &&
+                   open_database(pg, error, capacity);
     if (is_open) {
         /* Who has nobody to tell needs no connection for it. */
         if (pg->watch.watcher == NULL || pg->watch.watcher->interval == 0 || !pg->profile.notifies)

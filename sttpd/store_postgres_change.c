@@ -58,15 +58,20 @@ static void complete_all(struct pg_link *link, store_result result)
     }
 }
 
-/* Of those that were together, one has failed: each has to show by itself whether it was the one.
+/* Of those that were together one has failed: each has to show by itself whether it was that one.
  */
 static void retry_all(struct pg_link *link, bool alone)
 {
+    struct pg_store *pg = link->store;
+    uint64_t now = pg_now();
     struct pg_task *next;
     for (struct pg_task *task = take_tasks(link); task != NULL; task = next) {
         next = task->next;
         task->alone = task->alone || alone;
-        pg_again(link->store, task);
+        if (link->failure.lost && task->deadline <= now)
+            pg_complete(pg, task, STORE_UNAVAILABLE);
+        else
+            pg_again(pg, task);
     }
 }
 

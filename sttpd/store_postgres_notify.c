@@ -204,11 +204,15 @@ static void on_time(evutil_socket_t fd, short events, void *context)
         send_ping(link);
 }
 
+void pg_watch_prepare(struct pg_link *link)
+{
+    evtimer_assign(&link->store->watch.timer, link->store->events, on_time, link);
+}
+
 void pg_watch_start(struct pg_link *link)
 {
     struct pg_store *pg = link->store;
     pg->watch.sent = 0;
-    evtimer_assign(&pg->watch.timer, pg->events, on_time, link);
     next_ping_later(pg);
     /* What was told while nobody listened is not known. From here on all is. */
     pg->watch.watcher->lost(pg->watch.watcher->context);

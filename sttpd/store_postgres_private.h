@@ -363,7 +363,8 @@ size_t pg_payload(const char *speaker, const struct pg_task **task, char payload
 /* Hands a notification of others to the watcher. False where it is none that we understand. */
 bool pg_hear(const struct store_watcher *watcher, const char *payload);
 
-/* A session that listens is there, and something has come for it. */
+/* Once; whenever a session that listens is there; and when something has come for it. */
+void pg_watch_prepare(struct pg_link *link);
 void pg_watch_start(struct pg_link *link);
 void pg_watch_heard(struct pg_link *link);
 

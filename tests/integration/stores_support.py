@@ -7,6 +7,7 @@ server and Redis are started with the first sttpd that needs them, and end with 
 
 import atexit
 import contextlib
+import itertools
 import os
 import re
 import secrets
@@ -22,6 +23,7 @@ if STORE not in STORES or CACHE not in CACHES:
 _started = contextlib.ExitStack()
 atexit.register(_started.close)
 _servers = {}
+_numbers = itertools.count()
 
 
 def _server(name):
@@ -71,7 +73,7 @@ class Backing:
             self.arguments += ["--storage-backend", "sqlite",
                                "--storage-sqlite-path", str(docroot / "sttp.db")]
         if kind == "postgres":
-            self.database = self._own.enter_context(_server("postgres").database())
+            self.database = self._own.enter_context(self._new_database())
             self.arguments += ["--storage-backend", "postgres",
                                "--storage-postgres-conninfo", self.database.conninfo]
         if cache == "none":
@@ -80,6 +82,15 @@ class Backing:
             self.arguments += ["--cache-backend", cache,
                                "--cache-redis-address", _server("redis").address,
                                "--cache-redis-prefix", f"{secrets.token_hex(4)}:"]
+
+    @contextlib.contextmanager
+    def _new_database(self):
+        """Every second one has an index of trigrams, and is made to use it for few texts, too."""
+        trigrams = next(_numbers) % 2 == 1
+        with _server("postgres").database(trigrams=trigrams) as database:
+            if trigrams:
+                database.sql(f"ALTER DATABASE {database.name} SET enable_seqscan = off")
+            yield database
 
     def is_quiet(self):
         """Whether no server that was killed does anything any more: one of a database server's

@@ -173,6 +173,11 @@ static void keep_an_answer(void)
     sttp_cache_fill(caching.cache, &lease, &response);
 }
 
+static bool is_kept(void)
+{
+    return sttp_cache_get(caching.cache, STTP_ACTION_SHOW, STTP_SLICE("/a"), ignore, NULL);
+}
+
 static size_t entries(void)
 {
     sttp_cache_statistics counts;
@@ -266,6 +271,37 @@ START_TEST(settings_are_judged)
 END_TEST
 
 /* The limit of the warning is the longest answer that there is: it is kept. */
+/* Where answers are kept elsewhere its limits say nothing; it is there, and keeps none. */
+START_TEST(leases_alone)
+{
+    struct caching_settings options = {.enabled = true,
+                                       .max_files = 0,
+                                       .max_size = 1024,
+                                       .expiration = 300000,
+                                       .leases_only = true};
+    start(&options);
+    ck_assert_ptr_nonnull(caching.cache);
+    keep_an_answer();
+    ck_assert_uint_eq(entries(), 0);
+    stop();
+    ck_assert_str_eq(logged(), "");
+}
+END_TEST
+
+START_TEST(others_change_the_storage_too)
+{
+    struct caching_settings options = defaults();
+    options.coherence = 1000;
+    start(&options);
+    keep_an_answer();
+    double started = seconds();
+    while (is_kept())
+        sched_yield();
+    ck_assert(seconds() - started <= 1.1);
+    stop();
+}
+END_TEST
+
 START_TEST(no_warning_where_the_longest_answer_fits)
 {
     static char path[STTP_MAX_PATH], text[STTP_MAX_CONTENTS_BYTES];
@@ -334,6 +370,8 @@ int main(void)
     tcase_add_test(tests, once_a_second_what_has_expired_is_removed);
     tcase_add_test(tests, it_stops_at_once);
     tcase_add_loop_test(tests, settings_are_judged, 0, sizeof settings / sizeof settings[0]);
+    tcase_add_test(tests, leases_alone);
+    tcase_add_test(tests, others_change_the_storage_too);
     tcase_add_test(tests, no_warning_where_the_longest_answer_fits);
     tcase_add_test(tests, no_memory);
     tcase_add_test(tests, no_random_bytes);

@@ -1,6 +1,0 @@
-/* What sttpd finds in this module. */
-#include "sttpd/store_sqlite.h"
-
-__attribute__((visibility("default"))) const struct store_module sttpd_store_module = {
-    .open = store_sqlite_open,
-};
