@@ -38,13 +38,15 @@ static const char *level_name(log_level level)
     return "unknown";
 }
 
-/* "2026-11-21T10:00:00.123Z info " */
-static size_t write_prefix(log_level level, char *buffer)
+/* "2026-11-21T10:00:00.123Z info ", or "name: " */
+static size_t write_prefix(const log_sink *log, log_level level, char *buffer)
 {
     struct timespec now;
     struct tm date;
     char day[32];
 
+    if (log->name != NULL)
+        return (size_t)snprintf(buffer, LONGEST_PREFIX, "%s: ", log->name);
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &date);
     strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &date);
@@ -52,19 +54,19 @@ static size_t write_prefix(log_level level, char *buffer)
                             level_name(level));
 }
 
-static size_t write_lost_note(uint64_t lost, char *buffer)
+static size_t write_lost_note(const log_sink *log, char *buffer)
 {
-    size_t size = write_prefix(LOG_LEVEL_WARNING, buffer);
+    size_t size = write_prefix(log, LOG_LEVEL_WARNING, buffer);
 
     return size + (size_t)snprintf(buffer + size, LONGEST_NOTE - size,
                                    "%llu log lines were lost: nothing took them\n",
-                                   (unsigned long long)lost);
+                                   (unsigned long long)log->lost);
 }
 
 static void write_line(log_sink *log, const char *line, size_t size)
 {
     char batch[LONGEST_NOTE + LONGEST_LINE];
-    size_t batch_size = log->lost > 0 ? write_lost_note(log->lost, batch) : 0;
+    size_t batch_size = log->lost > 0 ? write_lost_note(log, batch) : 0;
     struct pollfd writable = {.fd = log->fd, .events = POLLOUT};
     ssize_t written;
 
@@ -99,7 +101,7 @@ void log_write(log_sink *log, log_level level, const char *format, ...)
         memcpy(message + length - 3, "...", 3);
     }
 
-    size_t size = write_prefix(level, line);
+    size_t size = write_prefix(log, level, line);
     size += text_escape(message, (size_t)length, line + size, sizeof line - size - 1);
     line[size++] = '\n';
     pthread_mutex_lock(&log->mutex);

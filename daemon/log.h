@@ -15,8 +15,9 @@ typedef enum log_level {
 /* Where lines go, passed to whoever writes some. */
 typedef struct log_sink {
     int fd;
-    log_level level; /* what is less urgent is not written; set before threads share the sink */
-    uint64_t lost;   /* lines since the last one that was written, under `mutex` */
+    const char *name; /* of a program that is no daemon: its lines begin with that alone; or NULL */
+    log_level level;  /* what is less urgent is not written; set before threads share the sink */
+    uint64_t lost;    /* lines since the last one that was written, under `mutex` */
     pthread_mutex_t mutex;
 } log_sink;
 

@@ -119,13 +119,14 @@ def memcached(connections=1024, *arguments):
 
 
 @contextlib.contextmanager
-def redis():
+def redis(*arguments, directory=None):
     """On loopback alone; its protected mode would refuse all addresses of it but 127.0.0.1."""
-    with harness.temporary_directory() as directory:
+    with contextlib.ExitStack() as stack:
+        directory = directory or stack.enter_context(harness.temporary_directory())
         port = harness.free_port()
         with peer(["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "",
-                   "--protected-mode", "no", "--dir", str(directory), "--daemonize", "no"],
-                  port) as server:
+                   "--protected-mode", "no", "--dir", str(directory), "--daemonize", "no",
+                   *arguments], port) as server:
             yield server
 
 
