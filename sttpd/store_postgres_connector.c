@@ -1,7 +1,5 @@
-/* Sessions are opened by a thread of their own, one after the other: a name's lookup cannot be
- * cancelled, and nobody shall wait for it, not even the end of the store. */
-#include <errno.h>
-#include <signal.h>
+/* Sessions are opened by a thread of their own, one after the other: a name's lookup blocks and
+ * cannot be cancelled. Whoever ends the store waits for one that is being opened. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,12 +9,11 @@
 struct pg_connector {
     pthread_mutex_t lock;
     pthread_cond_t ordered;
-    struct pg_profile profile; /* a copy: the store may be gone */
+    const struct pg_profile *profile;
     int wake;
     bool is_ordered, listens;
     bool is_done;
     bool is_stopped;
-    bool is_connecting;
     PGconn *conn;
     char error[PG_ERROR];
     pthread_t thread;
@@ -25,7 +22,6 @@ struct pg_connector {
 static void destroy(struct pg_connector *connector)
 {
     PQfinish(connector->conn);
-    free(connector->profile.conninfo);
     pthread_cond_destroy(&connector->ordered);
     pthread_mutex_destroy(&connector->lock);
     free(connector);
@@ -37,17 +33,14 @@ static void fulfil(struct pg_connector *connector)
     char error[PG_ERROR] = "";
     bool listens = connector->listens;
     connector->is_ordered = false;
-    connector->is_connecting = true;
     pthread_mutex_unlock(&connector->lock);
-    PGconn *conn = pg_session_open(&connector->profile, listens, error, sizeof error);
+    PGconn *conn = pg_session_open(connector->profile, listens, error, sizeof error);
     pthread_mutex_lock(&connector->lock);
-    connector->is_connecting = false;
     connector->conn = conn;
     memcpy(connector->error, error, sizeof error);
     connector->is_done = true;
     /* An eventfd takes it, unless it has been told often and nobody looked: then it is awake. */
-    if (!connector->is_stopped)
-        (void)!write(connector->wake, &(uint64_t){1}, sizeof(uint64_t));
+    (void)!write(connector->wake, &(uint64_t){1}, sizeof(uint64_t));
 }
 
 static void *run(void *context)
@@ -60,10 +53,7 @@ static void *run(void *context)
         else
             pthread_cond_wait(&connector->ordered, &connector->lock);
     }
-    bool is_left_behind = connector->wake == -1;
     pthread_mutex_unlock(&connector->lock);
-    if (is_left_behind)
-        destroy(connector);
     return NULL;
 }
 
@@ -72,13 +62,11 @@ struct pg_connector *pg_connector_start(const struct pg_profile *profile, int wa
     struct pg_connector *connector = calloc(1, sizeof *connector);
     if (connector == NULL)
         return NULL;
-    connector->profile = *profile;
-    connector->profile.conninfo = strdup(profile->conninfo);
+    connector->profile = profile;
     connector->wake = wake;
     pthread_mutex_init(&connector->lock, NULL);
     pthread_cond_init(&connector->ordered, NULL);
-    if (connector->profile.conninfo == NULL ||
-        pthread_create(&connector->thread, NULL, run, connector) != 0) {
+    if (pthread_create(&connector->thread, NULL, run, connector) != 0) {
         destroy(connector);
         return NULL;
     }
@@ -116,15 +104,8 @@ void pg_connector_stop(struct pg_connector *connector)
         return;
     pthread_mutex_lock(&connector->lock);
     connector->is_stopped = true;
-    bool is_connecting = connector->is_connecting;
-    connector->wake = is_connecting ? -1 : connector->wake;
     pthread_cond_signal(&connector->ordered);
-    pthread_t thread = connector->thread;
     pthread_mutex_unlock(&connector->lock);
-    if (is_connecting) {
-        pthread_detach(thread); /* it frees the connector */
-        return;
-    }
-    pthread_join(thread, NULL);
+    pthread_join(connector->thread, NULL);
     destroy(connector);
 }

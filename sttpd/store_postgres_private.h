@@ -156,7 +156,7 @@ void pg_connector_order(struct pg_connector *connector, bool listens);
 /* Whether the order is done: *conn is the session, or NULL with `error`. */
 bool pg_connector_take(struct pg_connector *connector, PGconn **conn, char *error, size_t capacity);
 
-/* Ends it. A thread that still connects is left behind. NULL is allowed. */
+/* Ends it, and waits for what it does. NULL is allowed. */
 void pg_connector_stop(struct pg_connector *connector);
 
 /* What tasks wait for: a place in a batch of changes; a transaction of its own (a CREATE that makes
