@@ -56,13 +56,18 @@ void pg_wait(struct pg_store *pg, struct pg_task *task)
     line->last = &task->next;
 }
 
-void pg_wait_first(struct pg_store *pg, struct pg_task *task)
+void pg_wait_first(struct pg_store *pg, struct pg_task *tasks)
 {
-    struct pg_line *line = &pg->lines[task->kind];
-    task->next = line->first;
+    struct pg_task **last = &tasks;
+    if (tasks == NULL)
+        return;
+    struct pg_line *line = &pg->lines[tasks->kind];
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = line->first;
     if (line->first == NULL)
-        line->last = &task->next;
-    line->first = task;
+        line->last = last;
+    line->first = tasks;
 }
 
 void pg_again(struct pg_store *pg, struct pg_task *task)
@@ -127,6 +132,15 @@ static enum pg_kind kind_of(const store_operation *operation)
     }
 }
 
+/* FNV-1a. */
+static uint32_t spot_of(sttp_slice path)
+{
+    uint32_t hash = 0x811c9dc5;
+    for (size_t i = 0; i < path.size; i++)
+        hash = (hash ^ (unsigned char)path.data[i]) * 0x01000193;
+    return hash ^ hash >> 16;
+}
+
 static void begin_operation(struct pg_store *pg, store_operation *operation)
 {
     struct pg_task *task;
@@ -145,6 +159,7 @@ static void begin_operation(struct pg_store *pg, store_operation *operation)
     }
     task->operation = operation;
     task->kind = kind_of(operation);
+    task->spot = spot_of(operation->path);
     task->deadline = pg_now() + STORE_POSTGRES_WAIT;
     pg_wait(pg, task);
 }
@@ -218,7 +233,7 @@ static bool may_start(const struct pg_store *pg, enum pg_kind kind)
     return pg->lines[kind].first != NULL && pg->busy[kind] < most;
 }
 
-static void start(struct pg_link *link, enum pg_kind kind)
+static bool start(struct pg_link *link, enum pg_kind kind)
 {
     switch (kind) {
     case PG_TASK_CHANGE:
@@ -228,13 +243,13 @@ static void start(struct pg_link *link, enum pg_kind kind)
         pg_start_special(link);
         break;
     case PG_TASK_LOOK:
-        pg_start_looks(link);
-        break;
+        return pg_start_looks(link);
     case PG_TASK_LIST:
     case PG_KINDS:
         pg_start_list(link);
         break;
     }
+    return true;
 }
 
 static void count_busy(struct pg_store *pg)
@@ -253,9 +268,10 @@ static bool give_work(struct pg_store *pg, struct pg_link *link)
         enum pg_kind kind = (enum pg_kind)((pg->turn + i) % PG_KINDS);
         if (!may_start(pg, kind))
             continue;
-        pg->turn = (unsigned)kind + 1;
         link->serves = kind;
-        start(link, kind);
+        if (!start(link, kind))
+            continue;
+        pg->turn = (unsigned)kind + 1;
         return true;
     }
     return false;

@@ -58,21 +58,31 @@ static void complete_all(struct pg_link *link, store_result result)
     }
 }
 
-/* Of those that were together one has failed: each has to show by itself whether it was that one.
- */
+/* Whether a task whose connection is lost, or that others were in the way of, is over. */
+static bool is_over(const struct pg_link *link, struct pg_task *task, store_result *result)
+{
+    *result = link->failure.lost ? STORE_UNAVAILABLE : STORE_BUSY;
+    return (link->failure.lost && task->deadline <= pg_now()) || ++task->tries >= PG_MAX_TRIES;
+}
+
+/* They keep their order. Of those that were together one may have failed: then each has to show by
+ * itself whether it was that one. */
 static void retry_all(struct pg_link *link, bool alone)
 {
-    struct pg_store *pg = link->store;
-    uint64_t now = pg_now();
-    struct pg_task *next;
+    struct pg_task *kept = NULL, **end = &kept, *next;
     for (struct pg_task *task = take_tasks(link); task != NULL; task = next) {
+        store_result result;
         next = task->next;
+        task->next = NULL;
         task->alone = task->alone || alone;
-        if (link->failure.lost && task->deadline <= now)
-            pg_complete(pg, task, STORE_UNAVAILABLE);
-        else
-            pg_again(pg, task);
+        if (is_over(link, task, &result)) {
+            pg_complete(link->store, task, result);
+            continue;
+        }
+        *end = task;
+        end = &task->next;
     }
+    pg_wait_first(link->store, kept);
 }
 
 void pg_fail_tasks(struct pg_link *link)

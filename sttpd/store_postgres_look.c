@@ -1,10 +1,15 @@
 /* What is at a path, and at its parent's: for SHOW, and for changes that found nothing to change.
- * Those that wait together leave together. */
+ * Those that wait together leave together.
+ *
+ * A client that sends two SHOWs of a path shall not be told of a change by another server and then
+ * of what was before. So looks at one path are answered in their order: while one is under way on a
+ * connection, others wait, or follow on the same one. What is counted is not paths but places that
+ * they fall on; if two share one, that costs a little time. */
 #include <string.h>
 
 #include "sttpd/store_postgres_private.h"
 
-enum { MAX_LOOKS = 64 };
+enum { MAX_LOOKS = 64, MAX_SEEN = 4 * MAX_LOOKS };
 
 /* ---- what was seen ---- */
 
@@ -83,6 +88,17 @@ static void end_look(struct pg_store *pg, struct pg_task *task)
 
 /* ---- the work ---- */
 
+static struct pg_spot *spot_of(struct pg_store *pg, const struct pg_task *task)
+{
+    return &pg->spots[task->spot % PG_SPOTS];
+}
+
+static void leave_spots(struct pg_link *link)
+{
+    for (const struct pg_task *task = link->tasks; task != NULL; task = task->next)
+        spot_of(link->store, task)->looks--;
+}
+
 static void take_answer(struct pg_link *link, unsigned index, const PGresult *result)
 {
     if (index == 0)
@@ -93,6 +109,7 @@ static void take_answer(struct pg_link *link, unsigned index, const PGresult *re
 
 static void end_looks(struct pg_link *link)
 {
+    leave_spots(link);
     if (link->failure.lost || link->failure.state[0] != '\0') {
         pg_fail_tasks(link);
         return;
@@ -108,22 +125,44 @@ static void end_looks(struct pg_link *link)
 
 static const struct pg_work looks = {.answer = take_answer, .end = end_looks};
 
+static bool may_go(const struct pg_link *link, const struct pg_task *task)
+{
+    const struct pg_spot *spot = spot_of(link->store, task);
+    if (spot->looks > 0 && spot->link != link)
+        return false;
+    return link->count == 0 || (!task->alone && !link->tasks->alone);
+}
+
+/* Takes what may go, in its order; the rest stays in the line. */
 static void gather(struct pg_link *link)
 {
     struct pg_line *line = &link->store->lines[PG_TASK_LOOK];
-    struct pg_task **end = &link->tasks;
+    struct pg_task **end = &link->tasks, **place = &line->first;
+    unsigned seen = 0;
     link->count = 0;
-    do {
-        *end = pg_line_take(line);
-        end = &(*end)->next;
+    while (*place != NULL && link->count < MAX_LOOKS && seen++ < MAX_SEEN) {
+        struct pg_task *task = *place;
+        if (!may_go(link, task)) {
+            place = &task->next;
+            continue;
+        }
+        *place = task->next;
+        *end = task;
+        end = &task->next;
         link->count++;
-    } while (link->count < MAX_LOOKS && line->first != NULL && !line->first->alone &&
-             !link->tasks->alone);
+        spot_of(link->store, task)->looks++;
+        spot_of(link->store, task)->link = link;
+    }
+    *end = NULL;
+    if (*place == NULL)
+        line->last = place;
 }
 
-void pg_start_looks(struct pg_link *link)
+bool pg_start_looks(struct pg_link *link)
 {
     gather(link);
+    if (link->count == 0)
+        return false;
     pg_link_begin(link, &looks);
     for (struct pg_task *task = link->tasks; task != NULL; task = task->next) {
         struct pg_values values = {0};
@@ -132,4 +171,5 @@ void pg_start_looks(struct pg_link *link)
         pg_link_send(link, PG_LOOK, &values);
     }
     pg_link_go(link);
+    return true;
 }

@@ -238,6 +238,7 @@ struct pg_task {
     enum pg_kind kind;
     uint64_t deadline; /* ms: for a connection */
     unsigned tries;
+    uint32_t spot;       /* of the path */
     bool alone;          /* not together with others: one of them has failed */
     bool is_applied;     /* the change has found what it changes */
     char target, parent; /* what is there: 'f'ile, 'd'irectory, 0: nothing */
@@ -250,6 +251,13 @@ struct pg_task {
 struct pg_line {
     struct pg_task *first;
     struct pg_task **last;
+};
+
+/* Looks at paths that fall on it, all of which are on one link. */
+enum { PG_SPOTS = 4096 };
+struct pg_spot {
+    unsigned looks;
+    const struct pg_link *link;
 };
 
 struct pg_watch {
@@ -288,6 +296,7 @@ struct pg_store {
     bool is_told;               /* the log knows */
     uint64_t random;
     struct pg_line lines[PG_KINDS];
+    struct pg_spot spots[PG_SPOTS];
     unsigned busy[PG_KINDS];   /* links that work for each kind */
     unsigned turn;             /* the kind that is next, modulo their number */
     store_operation *released; /* whose turn has come meanwhile */
@@ -304,9 +313,11 @@ void pg_draw_name(struct pg_store *pg, char name[PG_SPEAKER]);
 /* Ends a task, and lets others have their turn. */
 void pg_complete(struct pg_store *pg, struct pg_task *task, store_result result);
 
-/* Lets a task wait again: behind all others of its kind, or before them. */
+/* Lets a task wait again: behind all others of its kind. */
 void pg_wait(struct pg_store *pg, struct pg_task *task);
-void pg_wait_first(struct pg_store *pg, struct pg_task *task);
+
+/* Lets tasks of a kind wait before all others, in their order. */
+void pg_wait_first(struct pg_store *pg, struct pg_task *tasks);
 
 /* Again, after others were in the way; STORE_BUSY when that was so too often. */
 void pg_again(struct pg_store *pg, struct pg_task *task);
@@ -342,7 +353,10 @@ void pg_begin_tasks(struct pg_link *link);
 
 void pg_start_changes(struct pg_link *link);
 void pg_start_special(struct pg_link *link);
-void pg_start_looks(struct pg_link *link);
+
+/* False where each that waits has to let another one be answered first. */
+bool pg_start_looks(struct pg_link *link);
+
 void pg_start_list(struct pg_link *link);
 
 /* What an answer of PG_LOOK tells. */

@@ -9,6 +9,11 @@ import threading
 import postgres_support
 from harness import (FULL, NO_CACHE, SEED, Server, StartFailure, lines_of, names_of, run_tests,
                      status_of)
+from linearizability import check_paths
+from race_clients import Plan, Processes
+
+# They share directories, which are removed and made again.
+PATHS = (b"/b", b"/a/x", b"/a/d/y")
 
 ORPHANS = """SELECT count(*) FROM sttp_entry AS e WHERE parent <> '/' AND NOT EXISTS (SELECT 1 FROM
     sttp_entry AS p WHERE p.parent || p.name || '/' = e.parent AND p.directory)"""
@@ -88,6 +93,20 @@ def test_a_change_is_seen_by_the_other_server_at_once():
             assert status_of(second, b"SHOW " + path)[0] == 400
             assert status_of(second, b"DELETE /d%d/" % i)[0] == 600
             assert status_of(first, b"SHOW " + path)[0] == 410
+
+
+def test_histories_through_both_are_linearizable():
+    operations = 100_000 if FULL else 4_200
+    with two_servers() as (database, first, second):
+        plan = Plan((first.address, second.address), PATHS, SEED, operations // 6)
+        with Processes(plan, 6) as clients:
+            history = clients.history()
+        check_paths(PATHS, history)
+        assert orphans(database) == 0
+    seen = {(operation.action, operation.code) for operation in history}
+    assert {(b"CREATE", 100), (b"CREATE", 300), (b"UPDATE", 200), (b"UPDATE", 400),
+            (b"DELETE", 600), (b"DELETE", 300), (b"SHOW", 200), (b"SHOW", 410)} <= seen, seen
+    assert not any(operation.code == 500 for operation in history), "none may fail"
 
 
 def test_a_directory_is_removed_or_created_in():
