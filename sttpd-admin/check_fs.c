@@ -41,10 +41,9 @@ static const char *judge(const FTSENT *entry, sttp_slice path, char *text, size_
     }
 }
 
-static uint64_t check_all(FTS *tree, size_t root_size)
+static void check_all(FTS *tree, size_t root_size, const struct store_checker *checker)
 {
     char text[STTP_MAX_MESSAGE + 1];
-    uint64_t count = 0;
     FTSENT *entry;
 
     while ((entry = fts_read(tree)) != NULL) {
@@ -54,19 +53,16 @@ static uint64_t check_all(FTS *tree, size_t root_size)
         const char *wrong = judge(entry, path, text, sizeof text);
         if (wrong == NULL)
             continue;
-        say("%.*s: %s", (int)path.size, path.data, wrong);
-        count++;
+        checker->found(checker->context, path, wrong);
         if (entry->fts_info == FTS_D)
             fts_set(tree, entry, FTS_SKIP);
     }
-    return count;
 }
 
-uint64_t check_fs(const char *docroot)
+bool check_fs(const char *docroot, const struct store_checker *checker)
 {
     char *root = strdup(docroot);
     size_t size = strlen(docroot);
-    uint64_t count = 1;
 
     while (root != NULL && size > 1 && root[size - 1] == '/')
         root[--size] = '\0';
@@ -76,9 +72,9 @@ uint64_t check_fs(const char *docroot)
     if (tree == NULL) {
         say("%s: %s", docroot, strerror(errno));
     } else {
-        count = check_all(tree, strcmp(root, "/") == 0 ? 0 : size);
+        check_all(tree, strcmp(root, "/") == 0 ? 0 : size, checker);
         fts_close(tree);
     }
     free(root);
-    return count;
+    return tree != NULL;
 }

@@ -2,10 +2,12 @@
 #ifndef ADMIN_CHECK_FS_H
 #define ADMIN_CHECK_FS_H
 
-#include <stdint.h>
+#include <stdbool.h>
 
-/* Tells of each, with what is wrong, and returns how many there are. Call it while the store is
- * open: what a server that died had left was removed then. */
-uint64_t check_fs(const char *docroot);
+#include "sttpd/store_check.h"
+
+/* Tells of each. Call it while the store is open: what a server that died had left was removed
+ * then. False where it could not look, which was told. */
+bool check_fs(const char *docroot, const struct store_checker *checker);
 
 #endif

@@ -124,15 +124,25 @@ static const struct store_module *load(const char *name, char *error, size_t cap
     return module;
 }
 
-static bool open_database(const struct sttpd_options *options, log_sink *log,
-                          const struct store_watcher *watcher, store **opened, char *text,
-                          size_t capacity)
+/* The module that the options name; NULL with one line about it where it is not there. */
+static const struct store_module *module_of(const struct sttpd_options *options, char *text,
+                                            size_t capacity)
 {
     char reason[PATH_MAX + 512];
-    char name[PATH_MAX + 32];
-    const char *library = modules[options->backend];
-    const struct store_module *module = load(library, reason, sizeof reason);
-    struct store_settings settings = {
+    const struct store_module *module = load(modules[options->backend], reason, sizeof reason);
+
+    if (module == NULL)
+        snprintf(text, capacity,
+                 "storage.backend %s: this sttpd was built without it, or what it needs is not "
+                 "installed: %s",
+                 storage_backend_words[options->backend], reason);
+    return module;
+}
+
+static struct store_settings settings_of(const struct sttpd_options *options, log_sink *log,
+                                         const struct store_watcher *watcher)
+{
+    return (struct store_settings){
         .durability = (enum store_durability)options->durability,
         .threads = (unsigned)options->storage_threads,
         .queue = (unsigned)options->storage_queue,
@@ -142,16 +152,33 @@ static bool open_database(const struct sttpd_options *options, log_sink *log,
         .log = log,
         .watcher = watcher,
     };
+}
 
-    if (module == NULL) {
-        snprintf(text, capacity,
-                 "storage.backend %s: this sttpd was built without it, or what it needs is not "
-                 "installed: %s",
-                 storage_backend_words[options->backend], reason);
+static bool open_database(const struct sttpd_options *options, log_sink *log,
+                          const struct store_watcher *watcher, store **opened, char *text,
+                          size_t capacity)
+{
+    char name[PATH_MAX + 32];
+    const struct store_module *module = module_of(options, text, capacity);
+    struct store_settings settings = settings_of(options, log, watcher);
+
+    if (module == NULL)
         return false;
-    }
     log_write(log, LOG_LEVEL_INFO, "opening %s", storage_name(options, name, sizeof name));
     return module->open(&settings, opened, text, capacity);
+}
+
+bool storage_check(const struct sttpd_options *options, log_sink *log,
+                   const struct store_checker *checker)
+{
+    char text[PATH_MAX + 1024] = "";
+    const struct store_module *module = module_of(options, text, sizeof text);
+    struct store_settings settings = settings_of(options, log, NULL);
+    bool is_good = module != NULL && module->check(&settings, checker, text, sizeof text);
+
+    if (!is_good)
+        log_write(log, LOG_LEVEL_ERROR, "%s", text);
+    return is_good;
 }
 
 bool storage_open(const struct sttpd_options *options, log_sink *log,

@@ -16,6 +16,11 @@ enum storage_backend { STORAGE_FS = 0, STORAGE_SQLITE, STORAGE_POSTGRES };
 bool storage_open(const struct sttpd_options *options, log_sink *log,
                   const struct store_watcher *watcher, store **opened);
 
+/* Tells `checker` of what is wrong in the database that storage_open has opened, and no operation
+ * tells of. False where it cannot look, with a line in the log. Not for a document root. */
+bool storage_check(const struct sttpd_options *options, log_sink *log,
+                   const struct store_checker *checker);
+
 /* Descriptors that it has open at once, at most. */
 uint64_t storage_descriptors(const struct sttpd_options *options);
 

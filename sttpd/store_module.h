@@ -8,6 +8,7 @@
 
 #include "daemon/log.h"
 #include "sttpd/store.h"
+#include "sttpd/store_check.h"
 
 /* What an acknowledged change has survived when its answer leaves. */
 enum store_durability {
@@ -39,6 +40,10 @@ struct store_module {
      * used and what to do; on true it is empty, or a warning of the same form. */
     bool (*open)(const struct store_settings *settings, store **opened, char *error,
                  size_t capacity);
+    /* Tells `checker` of what is wrong in a database that `open` has opened; another connection
+     * looks. False where it cannot, with one line about that. */
+    bool (*check)(const struct store_settings *settings, const struct store_checker *checker,
+                  char *error, size_t capacity);
 };
 
 #define STORE_MODULE_SYMBOL "sttpd_store_module"

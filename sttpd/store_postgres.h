@@ -27,4 +27,8 @@ enum {
 bool store_postgres_open(const struct store_settings *settings, store **opened, char *error,
                          size_t capacity);
 
+/* As store_module's `check`. */
+bool store_postgres_check(const struct store_settings *settings,
+                          const struct store_checker *checker, char *error, size_t capacity);
+
 #endif

@@ -22,4 +22,8 @@
 bool store_sqlite_open(const struct store_settings *settings, store **opened, char *error,
                        size_t capacity);
 
+/* As store_module's `check`. */
+bool store_sqlite_check(const struct store_settings *settings, const struct store_checker *checker,
+                        char *error, size_t capacity);
+
 #endif

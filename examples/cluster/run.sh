@@ -171,6 +171,12 @@ show "$port1" update /notes/reminder.txt "Buy milk and bread"
 ask_until "$port2" /notes/reminder.txt "Buy milk and bread"
 show "$port2" show /notes/reminder.txt
 
+has_answers() {
+  [ "$(redis-cli -p "$redis_port" dbsize)" -gt 0 ]
+}
+wait_for redis has_answers
+echo "(Redis has answers for both servers: $(redis-cli -p "$redis_port" dbsize))"
+
 printf '\n-- Clients know the proxy alone:\n'
 show "$proxy_port" create /notes/call.txt "Call home"
 show "$proxy_port" list /notes/

@@ -82,6 +82,8 @@ class Sqlite:
         self.file = directory / "sttp.db"
         self.place = f"sqlite:{self.file}"
 
+    TABLE = "entry"
+
     def sql(self, text):
         with contextlib.closing(sqlite3.connect(self.file)) as connection, connection:
             return ["|".join(map(str, row)) for row in connection.execute(text)]
@@ -90,6 +92,7 @@ class Sqlite:
 class Postgres:
     """A new database of a cluster that the tests share."""
 
+    TABLE = "sttp_entry"
     cluster = None
 
     def __init__(self, _directory):
@@ -297,6 +300,61 @@ def test_a_copy_that_is_killed_goes_on_where_it_was():
             assert read_tree(target.root) == tree, f"seed {SEED}, kill {kill}"
 
 
+def rows_of(database):
+    """How many there are; none where it has no table yet, or another one is about to make it."""
+    try:
+        return int(database.sql(f"SELECT count(*) FROM {database.TABLE}")[0])
+    except (AssertionError, sqlite3.Error):
+        return 0
+
+
+def start_copy(source, target, wanted, **options):
+    """A copy into a database that has got so far, or has ended."""
+    process = subprocess.Popen([str(ADMIN), "copy", "--from", source.place, "--to", target.place],
+                               **options)
+    wait_until(lambda: process.poll() is not None or rows_of(target) >= wanted, timeout=TIMEOUT,
+               what="rows at the target")
+    return process
+
+
+def test_a_copy_into_a_database_that_is_killed_goes_on_where_it_was():
+    rng = random.Random(SEED)
+    tree = large_tree(20, 40 if SANITIZED else 400)
+    total = len(paths_of(tree))
+    for kind in DATABASES:
+        for kill in range(10 if FULL else 2):
+            with two_roots(tree, where=MEMORY) as (source, back), \
+                    temporary_directory(MEMORY) as directory:
+                target = kind(directory / "target")
+                process = start_copy(source, target, rng.randrange(1, total),
+                                     stdout=subprocess.DEVNULL)
+                process.kill()
+                process.wait()
+                run = copy(source.place, target.place)
+                made, directories, there, *others = run.counts
+                assert others == [0, 0, 0] and made + directories + there == total, run.out
+                assert there > 0, f"seed {SEED}, kill {kill}: {run.out}"
+                copy(target.place, back.place)
+                assert read_tree(back.root) == tree, f"seed {SEED}, kill {kill}"
+
+
+def test_a_database_that_goes_away_stops_the_copy_and_the_next_run_goes_on():
+    tree = large_tree(20, 1500)
+    total = len(paths_of(tree))
+    for kind in set(DATABASES) & {Postgres}:
+        with two_roots(tree, where=MEMORY) as (source, _):
+            target = kind(None)
+            process = start_copy(source, target, 1, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            Postgres.cluster.kill()
+            out, error = (text.decode() for text in process.communicate(timeout=TIMEOUT))
+            Postgres.cluster.start()
+            assert process.returncode == 1, out
+            assert error.endswith("sttpd-admin: stopped; run it again and it goes on\n"), error
+            assert "verified" not in out
+            made, directories, there, *others = copy(source.place, target.place).counts
+            assert others == [0, 0, 0] and made + directories + there == total and there > 0
+
+
 def test_a_kill_while_a_directory_is_made_leaves_nothing():
     """A directory is made with a file in it, which no listing shows and the next run removes."""
     tree = {b"a": {b"b": {}}}
@@ -355,6 +413,13 @@ def test_a_store_in_use_is_refused_with_one_line():
         server.stop()
         copy(other.place, used)
         assert read_tree(server.docroot) == {b"a": b"text"}
+    with temporary_directory() as directory:
+        for kind in set(DATABASES) & {Sqlite}:
+            database = kind(directory / "database")
+            with Server("--storage-backend", "sqlite", "--storage-sqlite-path", database.file):
+                run = Run("check", database.place, status=1)
+                assert len(run.told) == 1 and "another server uses it" in run.told[0], run.error
+            Run("check", database.place)
 
 
 def test_a_store_may_be_named_by_a_settings_file():
@@ -512,13 +577,80 @@ def test_check_tells_of_all_that_is_wrong():
         (root / ".sttp-left" / "file").touch()
         run = Run("check", source.place, status=1)
         assert "1 texts and 1 directories are good, 1 of them empty" in run.out, run.out
-        assert "1 cannot be read as texts, 7 cannot be named\n" in run.out, run.out
+        assert "1 texts cannot be read, 7 more things are wrong\n" in run.out, run.out
         assert len(run.told) == 8, run.error
         for wanted in (r"/long: is not a valid short text", r"/with space: .*space", "/x{33}: .*32",
                        r"/d/what\?: ", r"/d/\\xff: .*UTF-8", r"/d/\\x1b\[2J: ", "/link: .*symbolic",
                        "/d/fifo: .*neither"):
             assert any(re.search(wanted, line) for line in run.told), (wanted, run.error)
         assert not (root / ".sttp-left").exists()
+
+
+ROWS = [  # path, is a directory, text, what is told of it
+    (b"/with space", False, "text", ["a path has no space"]), (b"/.sttp-left", False, "text", ["begin with .sttp-"]),
+    (b"/" + b"x" * 33, False, "text", ["32"]), (b"/a//b", False, "text", ["two slashes", "is not there"]),
+    (b"/d/..", True, None, ["has no . and no .."]), (b"/gone/file", False, "text", ["is not there"]),
+    (b"/gone/too/far", True, None, ["is not there"]), (b"/none", False, None, ["has no text"]),
+    (b"/both", True, "text", ["is a directory and has a text"]),
+    (b"/good/file", False, "text", []), (b"/good", True, None, []), (b"/good/d", True, None, []),
+    (b"/long", False, "x" * 161, ["is not a valid short text"]),
+]
+
+
+def put_row(database, path, is_directory, text):
+    text = "NULL" if text is None else f"'{text}'"
+    path = path.decode()
+    parent, name = path[:path.rindex("/") + 1], path[path.rindex("/") + 1:]
+    if isinstance(database, Sqlite):
+        slash = "/" if is_directory else ""
+        database.sql(f"INSERT INTO entry (path, text) VALUES ('{path}{slash}', {text})")
+    else:
+        database.sql("INSERT INTO sttp_entry (parent, name, directory, contents) "
+                     f"VALUES ('{parent}', '{name}', {is_directory}, {text})")
+
+
+def test_check_tells_of_rows_that_somebody_else_wrote():
+    for kind in DATABASES:
+        with temporary_directory() as directory:
+            database = kind(directory / "middle")
+            assert Run("check", database.place).out.startswith("0 texts and 0 directories are good")
+            for path, is_directory, text, _ in ROWS:
+                put_row(database, path, is_directory, text)
+            run = Run("check", database.place, status=1)
+            for path, is_directory, _, wanted in ROWS:
+                shown = path.decode() + ("/" if is_directory else "")
+                told = [line for line in run.told if line.startswith(f"sttpd-admin: {shown}: ")]
+                for words in wanted:
+                    assert any(re.search(words, line) for line in told), (kind, path, words, run.error)
+                assert len(told) >= len(wanted) and bool(told) == bool(wanted), (path, run.error)
+
+
+def test_check_tells_of_a_name_with_a_slash():
+    with temporary_directory() as directory:
+        for kind in set(DATABASES) & {Postgres}:
+            database = kind(directory / "middle")
+            Run("check", database.place)
+            database.sql("INSERT INTO sttp_entry (parent, name, directory, contents) VALUES "
+                         "('/', 'd', true, NULL), ('/', 'd/a', false, 'text')")
+            run = Run("check", database.place, status=1)
+            assert run.told == ["sttpd-admin: /d/a: its name has a slash"], run.error
+
+
+def test_check_tells_of_a_damaged_file():
+    with temporary_directory() as directory:
+        for kind in set(DATABASES) & {Sqlite}:
+            database = kind(directory / "middle")
+            lines = b"".join(b'{"path": "/f%d", "text": "text"}\n' % i for i in range(2000))
+            Run("import", database.place, stdin=lines)
+            # Their log is in the file once the last connection has closed. A path and its entry in
+            # the index differ from now on.
+            with open(database.file, "r+b") as file:
+                data = file.read()
+                at = data.rindex(b"/f1234")
+                file.seek(at)
+                file.write(b"/g1234")
+            run = Run("check", database.place, status=1)
+            assert any("database" in line for line in run.told), run.error
 
 
 def test_progress_is_told_to_a_terminal():

@@ -29,6 +29,7 @@ Buy milk
 
 \$ sttp-cli -p (?P=second) show /notes/reminder.txt
 Buy milk and bread
+\(Redis has answers for both servers: \d+\)
 .*
 \$ kill -9 \d+
 
