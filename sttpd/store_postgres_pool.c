@@ -3,7 +3,7 @@
  * do not come back together. */
 #include "sttpd/store_postgres_private.h"
 
-enum { FIRST_DELAY = 50, MAX_DELAY = 2000, TICK = 50 /* ms */ };
+enum { FIRST_DELAY = 50, MAX_DELAY = 2000 /* ms */, TICK = 50000 /* microseconds */ };
 
 /* ---- making them ---- */
 
@@ -111,7 +111,7 @@ void pg_tick_later(struct pg_store *pg)
 {
     if (pg->is_ticking || !(has_waiting(pg) || has_work(pg)))
         return;
-    pg->is_ticking = evtimer_add(&pg->tick, &(struct timeval){.tv_usec = TICK * 1000}) == 0;
+    pg->is_ticking = evtimer_add(&pg->tick, &(struct timeval){.tv_usec = TICK}) == 0;
 }
 
 /* Lines are in the order of their deadlines, about. */
