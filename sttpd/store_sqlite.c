@@ -105,6 +105,12 @@ static struct sq_connection *take_reader(struct store_sqlite *sqlite, store_resu
 
 static void give_reader(struct store_sqlite *sqlite, struct sq_connection *reader)
 {
+    /* Its transaction could not be ended for want of memory: it would never see anything new. */
+    if (sqlite3_get_autocommit(reader->db) == 0) {
+        sq_connection_close(reader);
+        free(reader);
+        return;
+    }
     pthread_mutex_lock(&sqlite->readers_lock);
     reader->next = sqlite->readers;
     sqlite->readers = reader;

@@ -54,18 +54,14 @@ void sq_checkpoint_if_due(struct store_sqlite *sqlite)
 /* For STORE_DURABILITY_INTERVAL: syncs the log as SQLite does it for each commit otherwise. */
 static void sync_log(struct sq_checkpointer *checkpointer)
 {
-    sqlite3 *db = checkpointer->connection.db;
-    sqlite3_file *log = NULL;
+    sqlite3_file *log = sq_log_file(&checkpointer->connection);
 
     if (!atomic_exchange(&checkpointer->changed, false))
         return;
-    int code = sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-    if (code == SQLITE_OK && log != NULL && log->pMethods != NULL)
-        code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
-    if (code == SQLITE_OK)
+    if (log != NULL && log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) == SQLITE_OK)
         return;
-    sq_result(&checkpointer->connection, code);
-    atomic_store(&checkpointer->failure, errno);
+    int error = sq_log_errno(&checkpointer->connection);
+    atomic_store(&checkpointer->failure, error != 0 ? error : EIO);
 }
 
 /* Waits for something to do; false at the end. The lock is held. */
@@ -110,8 +106,12 @@ static void *work(void *argument)
 int sq_checkpointer_start(struct store_sqlite *sqlite)
 {
     struct sq_checkpointer *checkpointer = &sqlite->checkpointer;
+    int64_t version;
     int code = sq_connection_open(&checkpointer->connection, sqlite, false);
 
+    /* It has no log before it has read something. */
+    if (code == SQLITE_OK)
+        code = sq_number(&checkpointer->connection, "PRAGMA user_version", &version);
     if (code != SQLITE_OK) {
         sq_result(&checkpointer->connection, code);
         return errno;

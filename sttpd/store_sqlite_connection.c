@@ -41,64 +41,79 @@ static const char *const statements[SQ_STATEMENTS] = {
     [SQ_INDEX_REMOVE] = "INSERT INTO search (search, rowid, text) VALUES ('delete', ?1, ?2)",
 };
 
-/* What the system said of a failed read or write. */
-static store_result system_result(int error)
-{
-    switch (error) {
-    case ENOSPC:
-        return STORE_NO_SPACE;
-    case EDQUOT:
-        return STORE_QUOTA;
-    case EROFS:
-        return STORE_READ_ONLY;
-    case EACCES:
-    case EPERM:
-        return STORE_DENIED;
-    case ENOMEM:
-        return STORE_NO_MEMORY;
-    case EMFILE:
-    case ENFILE:
-        return STORE_NO_DESCRIPTORS;
-    default:
-        return STORE_IO;
-    }
-}
-
 static store_result with_errno(store_result result, int error)
 {
     errno = error;
     return result;
 }
 
+store_result sq_system_result(int error)
+{
+    switch (error) {
+    case ENOSPC:
+        return with_errno(STORE_NO_SPACE, error);
+    case EDQUOT:
+        return with_errno(STORE_QUOTA, error);
+    case EROFS:
+        return with_errno(STORE_READ_ONLY, error);
+    case EACCES:
+    case EPERM:
+        return with_errno(STORE_DENIED, error);
+    case ENOMEM:
+        return with_errno(STORE_NO_MEMORY, error);
+    case EMFILE:
+    case ENFILE:
+        return with_errno(STORE_NO_DESCRIPTORS, error);
+    default:
+        return with_errno(STORE_IO, error != 0 ? error : EIO);
+    }
+}
+
 store_result sq_result(struct sq_connection *connection, int code)
 {
-    int error = connection->db != NULL ? sqlite3_system_errno(connection->db) : 0;
-
     if (code == SQLITE_IOERR_NOMEM)
-        return with_errno(STORE_NO_MEMORY, ENOMEM);
+        return sq_system_result(ENOMEM);
     switch (code & 0xff) {
     case SQLITE_NOMEM:
-        return with_errno(STORE_NO_MEMORY, ENOMEM);
+        return sq_system_result(ENOMEM);
     case SQLITE_FULL:
-        return with_errno(STORE_NO_SPACE, ENOSPC);
+        return sq_system_result(ENOSPC);
     case SQLITE_READONLY:
-        return with_errno(STORE_READ_ONLY, EROFS);
+        return sq_system_result(EROFS);
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return sq_system_result(EACCES);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
         return with_errno(STORE_BUSY, EBUSY);
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-        return with_errno(STORE_DENIED, EACCES);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return with_errno(STORE_IO, EUCLEAN);
+        return sq_system_result(EUCLEAN);
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
-        return with_errno(system_result(error), error != 0 ? error : EIO);
+        return sq_system_result(connection->db != NULL ? sqlite3_system_errno(connection->db) : 0);
     default:
-        return with_errno(STORE_IO, EIO);
+        return sq_system_result(EIO);
     }
+}
+
+sqlite3_file *sq_log_file(struct sq_connection *connection)
+{
+    sqlite3_file *log = NULL;
+    int code = sqlite3_file_control(connection->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+
+    return code == SQLITE_OK && log != NULL && log->pMethods != NULL ? log : NULL;
+}
+
+int sq_log_errno(struct sq_connection *connection)
+{
+    int error = 0;
+    sqlite3_file *log = sq_log_file(connection);
+
+    if (log != NULL)
+        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error;
 }
 
 /* What a database may hold that others have written does nothing: no triggers, no views. */

@@ -131,6 +131,15 @@ struct store_sqlite {
 /* What a result code of SQLite means where nothing was changed; sets errno. */
 store_result sq_result(struct sq_connection *connection, int code);
 
+/* The same of an errno. */
+store_result sq_system_result(int error);
+
+/* The log of a connection that has read from it; NULL where there is none. */
+sqlite3_file *sq_log_file(struct sq_connection *connection);
+
+/* The errno of the log's last failure: SQLite keeps none of a commit. 0 where there was none. */
+int sq_log_errno(struct sq_connection *connection);
+
 /* Opens the database, which is there. SQLITE_OK or SQLite's code; what was opened is to be closed
  * in either case. `large`: it keeps more of the database in memory. */
 int sq_connection_open(struct sq_connection *connection, const struct store_sqlite *sqlite,

@@ -76,12 +76,12 @@ static unsigned take(struct sq_writer *writer)
  * kernel refused to write some of it. */
 static store_result commit_result(struct sq_connection *connection, int code)
 {
-    store_result result = sq_result(connection, code);
-    int error = errno;
+    bool is_write = code == SQLITE_IOERR_WRITE;
+    store_result result =
+        is_write ? sq_system_result(sq_log_errno(connection)) : sq_result(connection, code);
     bool is_refused = result == STORE_NO_SPACE || result == STORE_QUOTA || result == STORE_BUSY ||
                       result == STORE_READ_ONLY;
 
-    errno = error;
     return is_refused ? result : STORE_OUTCOME_UNKNOWN;
 }
 
