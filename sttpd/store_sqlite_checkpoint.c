@@ -10,8 +10,9 @@
 #include "sttpd/store_sqlite_private.h"
 
 enum {
-    DUE = 4096, /* pages in the log, from which on it is copied: 16 MiB */
-    STEP = 1024 /* pages more where it could not begin anew */
+    DUE = 4096,  /* pages in the log, from which on it is copied: 16 MiB */
+    STEP = 1024, /* pages more where it could not begin anew */
+    ROUNDS = 4
 };
 
 /* Called with each commit of the writer. */
@@ -76,6 +77,20 @@ static bool wait_for_work(struct sq_checkpointer *checkpointer, bool syncs)
     return !checkpointer->stopping;
 }
 
+/* What came while the log was copied is copied, too, so that little is left for the writer. */
+static void copy_most(struct sq_checkpointer *checkpointer)
+{
+    int before, copied = 0;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        before = copied;
+        int code = sqlite3_wal_checkpoint_v2(checkpointer->connection.db, NULL,
+                                             SQLITE_CHECKPOINT_PASSIVE, NULL, &copied);
+        if (code != SQLITE_OK || copied - before < STEP)
+            return;
+    }
+}
+
 static void *work(void *argument)
 {
     struct store_sqlite *sqlite = argument;
@@ -91,8 +106,7 @@ static void *work(void *argument)
         if (syncs)
             sync_log(checkpointer);
         if (wanted) {
-            sqlite3_wal_checkpoint_v2(checkpointer->connection.db, NULL, SQLITE_CHECKPOINT_PASSIVE,
-                                      NULL, NULL);
+            copy_most(checkpointer);
             atomic_store(&checkpointer->finish, true);
         }
         pthread_mutex_lock(&checkpointer->lock);
