@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "sttpd/store_sqlite_private.h"
 
@@ -125,6 +126,19 @@ static void distrust(sqlite3 *db)
     sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 }
 
+/* Looks for the lock once a millisecond. SQLite's own handler does so ever less often, and comes
+ * too late again and again where another program takes it without end. */
+static int wait_for_lock(void *context, int tries)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    (void)context;
+    if (tries >= SQ_BUSY_TIMEOUT)
+        return 0;
+    nanosleep(&pause, NULL);
+    return 1;
+}
+
 int sq_connection_open(struct sq_connection *connection, const struct store_sqlite *sqlite,
                        bool large)
 {
@@ -137,7 +151,7 @@ int sq_connection_open(struct sq_connection *connection, const struct store_sqli
     if (code != SQLITE_OK)
         return code;
     sqlite3_extended_result_codes(connection->db, 1);
-    sqlite3_busy_timeout(connection->db, SQ_BUSY_TIMEOUT);
+    sqlite3_busy_handler(connection->db, wait_for_lock, NULL);
     distrust(connection->db);
     code = sq_execute(connection, settings);
     if (code == SQLITE_OK) /* in KiB */

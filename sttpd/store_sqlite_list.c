@@ -232,10 +232,11 @@ static store_result compare_ways(const struct sq_listing *listing, bool *scans)
 {
     int64_t all;
     store_result result = sq_read_number(listing->connection, SQ_INDEXED, &all);
+    uint64_t limit = listing->query->limit;
     uint64_t found = listing->names.count + 1;
     uint64_t hits = (uint64_t)all * found / FIRST;
 
-    *scans = listing->query->limit != 0 && listing->query->limit * FIRST / found < hits;
+    *scans = limit != 0 && limit * FIRST / found < hits;
     return result;
 }
 

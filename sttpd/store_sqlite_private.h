@@ -20,10 +20,11 @@
 enum {
     SQ_APPLICATION = 0x53545450, /* "STTP", in the file's header */
     SQ_VERSION = 2,              /* of the schema */
-    SQ_BUSY_TIMEOUT = 10000, /* milliseconds to wait for other programs that have the database */
-    SQ_BATCH = 512,          /* changes in one transaction, at most */
-    SQ_MAX_ROWS = 1000000,   /* that one LIST with q or recursive may look at */
-    SQ_MAX_BACKLOG = 500000, /* rows that a search may have to look at beside the index */
+    SQ_BUSY_TIMEOUT =
+        10000,      /* milliseconds, about, to wait for other programs that have the database */
+    SQ_BATCH = 512, /* changes in one transaction, at most */
+    SQ_MAX_ROWS = 1000000,           /* that one LIST with q or recursive may look at */
+    SQ_MAX_BACKLOG = 500000,         /* rows that a search may have to look at beside the index */
     SQ_PATH_ROOM = STTP_MAX_PATH + 2 /* a path and a slash, or what comes next in its order */
 };
 
