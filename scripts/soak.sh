@@ -36,7 +36,7 @@ test_fully() {
   echo "=== $1: all tests, full counts"
   cmake --preset "$3" -B "$dir" -DCMAKE_C_COMPILER="$2" -DSTTP_FULL=ON >"$log"
   cmake --build "$dir" -j "$jobs" -- --quiet >>"$log"
-  ctest --test-dir "$dir" -j "$jobs" --output-on-failure --no-tests=error >>"$log" 2>&1 || fail "$1, see $log"
+  ctest --test-dir "$dir" -j $((2 * jobs)) --output-on-failure --no-tests=error >>"$log" 2>&1 || fail "$1, see $log"
   sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: (\S+) \.* *(\**[A-Za-z ]+) +([0-9.]+ sec).*/\1: \2, \3/p; /^[0-9]+% tests passed/p' "$log"
 }
 

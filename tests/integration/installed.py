@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 
 import harness
@@ -12,9 +13,9 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = harness.BIN.parent
 
 
-def cache_value(name):
-    """A value of the build's CMake cache, "" where it is not set."""
-    cache = (BUILD / "CMakeCache.txt").read_text(encoding="utf-8")
+def cache_value(name, build=BUILD):
+    """A value of a build's CMake cache, "" where it is not set."""
+    cache = (build / "CMakeCache.txt").read_text(encoding="utf-8")
     found = re.search(rf"^{name}:\w+=(.*)$", cache, re.MULTILINE)
     return found.group(1) if found else ""
 
@@ -31,6 +32,23 @@ def run(*command, **options):
         f"{shlex.join(str(part) for part in command)}: status {result.returncode}\n" \
         f"{result.stdout}{result.stderr}"
     return result.stdout
+
+
+def _compiler_of(build):
+    """The program that its name leads to: cc and gcc may be one."""
+    return os.path.realpath(shutil.which(cache_value("CMAKE_C_COMPILER", build)))
+
+
+def release(directory, *targets):
+    """The directory of a release by the compiler under test: what STTP_RELEASE names, where that is
+    one, else a new one in `directory`."""
+    build = pathlib.Path(os.environ.get("STTP_RELEASE") or directory)
+    if build == directory or _compiler_of(build) != _compiler_of(BUILD):
+        build = directory
+        run("cmake", "--preset", "release", "-B", build, f"-DCMAKE_C_COMPILER={COMPILER}",
+            cwd=SOURCE)
+    run("cmake", "--build", build, *(f"--target={target}" for target in targets))
+    return build
 
 
 class Prefix:

@@ -16,10 +16,7 @@ PLACES = {}  # of these names
 def install_release(directory):
     """What README.md builds and installs, by the compiler under test. One for all tests of this
     file."""
-    build = directory / "build"
-    installed.run("cmake", "--preset", "release", "-B", build,
-                  f"-DCMAKE_C_COMPILER={installed.COMPILER}", cwd=installed.SOURCE)
-    installed.run("cmake", "--build", build)
+    build = installed.release(directory / "build")
     prefix = installed.Prefix(directory / "prefix", build)
     for name in ALL:
         PLACES[name] = next(prefix.path.glob(f"**/{name}"))

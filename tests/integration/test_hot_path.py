@@ -29,10 +29,7 @@ RELEASE = {}  # its sttpd
 
 def build_release(directory):
     """One for all tests of this file."""
-    installed.run("cmake", "--preset", "release", "-B", directory,
-                  f"-DCMAKE_C_COMPILER={installed.COMPILER}", cwd=installed.SOURCE)
-    installed.run("cmake", "--build", directory, "--target", "sttpd")
-    RELEASE["sttpd"] = pathlib.Path(directory) / "bin" / "sttpd"
+    RELEASE["sttpd"] = installed.release(directory, "sttpd") / "bin" / "sttpd"
 
 
 def fill(server):
@@ -224,6 +221,6 @@ def test_groups_are_not_larger_than_their_answers_allow():
 
 
 if __name__ == "__main__":
-    with harness.temporary_directory() as release:
-        build_release(release)
+    with harness.temporary_directory() as scratch:
+        build_release(scratch / "build")
         sys.exit(harness.run_tests(globals()))

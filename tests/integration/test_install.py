@@ -174,4 +174,6 @@ def test_two_builds_of_a_release_are_alike():
 
 
 if __name__ == "__main__":
+    if installed.SANITIZE:  # a release is the same whatever this build is sanitized with
+        del test_two_builds_of_a_release_are_alike
     sys.exit(harness.run_tests(globals()))
