@@ -339,20 +339,25 @@ def test_a_copy_into_a_database_that_is_killed_goes_on_where_it_was():
 
 
 def test_a_database_that_goes_away_stops_the_copy_and_the_next_run_goes_on():
-    tree = large_tree(20, 1500)
+    tree = large_tree(20, 300 if SANITIZED else 1500)
     total = len(paths_of(tree))
-    for kind in set(DATABASES) & {Postgres}:
-        with two_roots(tree, where=MEMORY) as (source, _):
-            target = kind(None)
-            process = start_copy(source, target, 1, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            Postgres.cluster.kill()
-            out, error = (text.decode() for text in process.communicate(timeout=TIMEOUT))
-            Postgres.cluster.start()
-            assert process.returncode == 1, out
-            assert error.endswith("sttpd-admin: stopped; run it again and it goes on\n"), error
-            assert "verified" not in out
-            made, directories, there, *others = copy(source.place, target.place).counts
-            assert others == [0, 0, 0] and made + directories + there == total and there > 0
+    if Postgres not in DATABASES:
+        return
+    with two_roots(tree, where=MEMORY) as (files, _), temporary_directory(MEMORY) as directory:
+        # ThreadSanitizer does not see by which call a document root's files are opened, and would take
+        # a descriptor for the connection that had its number before. It knows those of SQLite.
+        source = DATABASES[0](directory / "source")
+        copy(files.place, source.place)
+        target = Postgres(None)
+        process = start_copy(source, target, 1, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        Postgres.cluster.kill()
+        out, error = (text.decode() for text in process.communicate(timeout=TIMEOUT))
+        Postgres.cluster.start()
+        assert process.returncode == 1, out + error
+        assert error.endswith("sttpd-admin: stopped; run it again and it goes on\n"), error
+        assert "verified" not in out
+        made, directories, there, *others = copy(source.place, target.place).counts
+        assert others == [0, 0, 0] and made + directories + there == total and there > 0
 
 
 def test_a_kill_while_a_directory_is_made_leaves_nothing():
