@@ -218,19 +218,48 @@ static void submit(store *base, store_operation *operation)
 /* ---- who works for whom ---- */
 
 /* Notifications make the database commit one transaction after the other, so more than two at a
- * time only make each batch smaller. */
-enum { MAX_BATCHES = 2 };
+ * time only make each batch smaller. The second one waits until it has as many as the first: a
+ * single change would cost as much time as all that come a moment later. But where the first is
+ * slow, it may be waiting for a lock, which concerns nobody else. */
+enum { MAX_BATCHES = 2, SLOW = 100 /* ms */ };
+
+/* How many changes are under way; none count where a batch is slow. */
+static unsigned count_under_way(const struct pg_store *pg)
+{
+    unsigned under_way = 0;
+    uint64_t now = pg_now();
+    for (unsigned i = 0; i < pg->pool; i++) {
+        const struct pg_link *link = &pg->links[i];
+        if (link->work == NULL || link->serves != PG_TASK_CHANGE)
+            continue;
+        if (now + STORE_POSTGRES_ANSWER >= link->deadline + SLOW)
+            return 0;
+        under_way += link->count;
+    }
+    return under_way;
+}
+
+static bool may_start_batch(const struct pg_store *pg, unsigned most)
+{
+    unsigned under_way = count_under_way(pg), waiting = 0;
+    const struct pg_task *task = pg->lines[PG_TASK_CHANGE].first;
+    for (; task != NULL && waiting < under_way; task = task->next)
+        waiting++;
+    return pg->busy[PG_TASK_CHANGE] < most && waiting >= under_way;
+}
 
 /* Of each kind so many links may work at once that another one is left, where there are several. */
 static bool may_start(const struct pg_store *pg, enum pg_kind kind)
 {
     unsigned half = pg->pool < 2 ? 1 : pg->pool / 2;
     unsigned most = pg->pool;
+    if (pg->lines[kind].first == NULL)
+        return false;
     if (kind == PG_TASK_CHANGE)
-        most = half < MAX_BATCHES ? half : MAX_BATCHES;
-    else if (kind != PG_TASK_LOOK)
+        return may_start_batch(pg, half < MAX_BATCHES ? half : MAX_BATCHES);
+    if (kind != PG_TASK_LOOK)
         most = half;
-    return pg->lines[kind].first != NULL && pg->busy[kind] < most;
+    return pg->busy[kind] < most;
 }
 
 static bool start(struct pg_link *link, enum pg_kind kind)

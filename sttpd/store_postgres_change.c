@@ -58,23 +58,31 @@ static void complete_all(struct pg_link *link, store_result result)
     }
 }
 
-/* Whether a task whose connection is lost, or that others were in the way of, is over. */
+/* Whether a task that could be tried again is over; *result is what it ends with then. */
 static bool is_over(const struct pg_link *link, struct pg_task *task, store_result *result)
 {
     *result = link->failure.lost ? STORE_UNAVAILABLE : STORE_BUSY;
-    return (link->failure.lost && task->deadline <= pg_now()) || ++task->tries >= PG_MAX_TRIES;
+    return task->deadline <= pg_now() || ++task->tries >= PG_MAX_TRIES;
 }
 
-/* They keep their order. Of those that were together one may have failed: then each has to show by
- * itself whether it was that one. */
-static void retry_all(struct pg_link *link, bool alone)
+/* Of those that were together one has failed: each has to show by itself whether it was that one,
+ * and has time for it. */
+static void part(struct pg_link *link)
+{
+    for (struct pg_task *task = link->tasks; task != NULL; task = task->next) {
+        task->alone = true;
+        task->deadline = pg_now() + STORE_POSTGRES_WAIT;
+    }
+}
+
+/* They keep their order. */
+static void retry_all(struct pg_link *link)
 {
     struct pg_task *kept = NULL, **end = &kept, *next;
     for (struct pg_task *task = take_tasks(link); task != NULL; task = next) {
         store_result result;
         next = task->next;
         task->next = NULL;
-        task->alone = task->alone || alone;
         if (is_over(link, task, &result)) {
             pg_complete(link->store, task, result);
             continue;
@@ -87,12 +95,16 @@ static void retry_all(struct pg_link *link, bool alone)
 
 void pg_fail_tasks(struct pg_link *link)
 {
-    const struct pg_failure *failure = &link->failure;
-    enum pg_verdict verdict = failure->state[0] != '\0' ? pg_verdict_of(failure->state) : PG_MOVE;
-    if (verdict == PG_GIVE_UP && link->count == 1)
-        complete_all(link, pg_result_of(failure->state));
-    else
-        retry_all(link, verdict == PG_GIVE_UP);
+    const char *state = link->failure.state;
+    enum pg_verdict verdict = state[0] != '\0' ? pg_verdict_of(state) : PG_MOVE;
+    bool is_together = link->count > 1;
+    if (verdict == PG_GIVE_UP && !is_together) {
+        complete_all(link, pg_result_of(state));
+        return;
+    }
+    if (is_together && (verdict == PG_GIVE_UP || verdict == PG_PART))
+        part(link);
+    retry_all(link);
 }
 
 /* What is known of a transaction whose end was not told. */

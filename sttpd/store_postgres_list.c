@@ -8,6 +8,9 @@
 
 #include "sttpd/store_postgres_private.h"
 
+/* What PG_GUARD ends a statement with. */
+#define CANCELED "57014"
+
 enum { PAGE = 4096, LARGE_PAGE = 16384 };
 
 void pg_listing_free(struct pg_listing *listing)
@@ -208,16 +211,8 @@ static void go_on(struct pg_store *pg, struct pg_task *task)
         pg_wait(pg, task);
 }
 
-static void end_page(struct pg_link *link)
+static void follow(struct pg_store *pg, struct pg_task *task)
 {
-    struct pg_store *pg = link->store;
-    struct pg_task *task = link->tasks;
-    if (link->failure.lost || link->failure.state[0] != '\0') {
-        pg_fail_tasks(link);
-        return;
-    }
-    link->tasks = NULL;
-    link->count = 0;
     if (!task->listing.is_root_known && task->target != 'd')
         pg_complete(pg, task, task->target == 'f' ? STORE_IS_FILE : pg_missing(task));
     else if (task->listing.result != STORE_DONE)
@@ -228,6 +223,22 @@ static void end_page(struct pg_link *link)
         task->listing.is_root_known = true;
         go_on(pg, task);
     }
+}
+
+static void end_page(struct pg_link *link)
+{
+    struct pg_task *task = link->tasks;
+    bool is_canceled = strcmp(link->failure.state, CANCELED) == 0;
+    if (!is_canceled && (link->failure.lost || link->failure.state[0] != '\0')) {
+        pg_fail_tasks(link);
+        return;
+    }
+    link->tasks = NULL;
+    link->count = 0;
+    if (is_canceled)
+        pg_complete(link->store, task, STORE_TOO_MUCH_WORK);
+    else
+        follow(link->store, task);
 }
 
 static const struct pg_work page = {.answer = take_answer, .end = end_page};

@@ -95,7 +95,8 @@ struct pg_failure {
 
 enum pg_verdict {
     PG_REPEAT, /* it will go better the next time */
-    PG_MOVE,   /* so it will, on another connection */
+    PG_PART,   /* so it may, and for others that it was together with, without it */
+    PG_MOVE,   /* it will, on another connection */
     PG_GIVE_UP
 };
 

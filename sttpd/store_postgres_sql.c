@@ -106,14 +106,16 @@ static bool is_one_of(const char *state, const char *const *states)
 
 enum pg_verdict pg_verdict_of(const char *state)
 {
-    /* Others were in the way; or the wait for a lock was too long, or a table was just changed. */
-    static const char *const repeat[] = {"40001", "40P01", "55P03", "0A000", NULL};
+    /* Others were in the way, or a table was just changed. */
+    static const char *const repeat[] = {"40001", "40P01", "0A000", NULL};
     /* The server ends, has become or is a replica, is another one behind a name, or has lost what
      * the session had prepared. */
     static const char *const move[] = {"57P", "25006", "08", "26000", "25P0", NULL};
 
     if (is_one_of(state, repeat))
         return PG_REPEAT;
+    if (strcmp(state, "55P03") == 0) /* somebody has held a lock for too long */
+        return PG_PART;
     return is_one_of(state, move) ? PG_MOVE : PG_GIVE_UP;
 }
 
@@ -123,8 +125,8 @@ store_result pg_result_of(const char *state)
         const char *state;
         store_result result;
     } results[] = {
-        {"53100", STORE_NO_SPACE}, {"53200", STORE_NO_MEMORY},     {"53", STORE_UNAVAILABLE},
-        {"42501", STORE_DENIED},   {"57014", STORE_TOO_MUCH_WORK}, {"25006", STORE_READ_ONLY},
+        {"53100", STORE_NO_SPACE}, {"53200", STORE_NO_MEMORY}, {"53", STORE_UNAVAILABLE},
+        {"42501", STORE_DENIED},   {"25006", STORE_READ_ONLY},
     };
 
     for (size_t i = 0; i < sizeof results / sizeof *results; i++)

@@ -279,12 +279,12 @@ START_TEST(verdicts)
         store_result result;
     } known[] = {
         {"40001", PG_REPEAT, STORE_IO},         {"40P01", PG_REPEAT, STORE_IO},
-        {"55P03", PG_REPEAT, STORE_IO},         {"57P01", PG_MOVE, STORE_IO},
+        {"55P03", PG_PART, STORE_IO},           {"57P01", PG_MOVE, STORE_IO},
         {"57P02", PG_MOVE, STORE_IO},           {"57P03", PG_MOVE, STORE_IO},
         {"25006", PG_MOVE, STORE_READ_ONLY},    {"08006", PG_MOVE, STORE_IO},
         {"26000", PG_MOVE, STORE_IO},           {"53100", PG_GIVE_UP, STORE_NO_SPACE},
         {"53200", PG_GIVE_UP, STORE_NO_MEMORY}, {"53300", PG_GIVE_UP, STORE_UNAVAILABLE},
-        {"42501", PG_GIVE_UP, STORE_DENIED},    {"57014", PG_GIVE_UP, STORE_TOO_MUCH_WORK},
+        {"42501", PG_GIVE_UP, STORE_DENIED},    {"57014", PG_GIVE_UP, STORE_IO},
         {"XX000", PG_GIVE_UP, STORE_IO},        {"42P01", PG_GIVE_UP, STORE_IO},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -351,6 +351,29 @@ START_TEST(locked)
 }
 END_TEST
 
+/* Those that were sent together with one that is locked for too long are done without it. */
+START_TEST(locked_for_long)
+{
+    enum { MANY = 20 };
+    static struct waiting_operation some[MANY];
+    static char paths[MANY][32];
+    sql("BEGIN");
+    sql("SELECT 1 FROM sttp_entry WHERE name = 'f' FOR UPDATE");
+    for (int i = 0; i < MANY; i++) {
+        snprintf(paths[i], sizeof *paths, i == 0 ? "/d/f" : "/d/%d", i);
+        prepare(&some[i], i == 0 ? UPDATE : CREATE, paths[i], "new");
+        opened->submit(opened, &some[i].operation);
+    }
+    for (int i = MANY - 1; i >= 0; i--) {
+        await(&some[i]);
+        ck_assert_msg(some[i].operation.result == (i == 0 ? STORE_BUSY : STORE_DONE), "%d: %d", i,
+                      (int)some[i].operation.result);
+    }
+    sql("ROLLBACK");
+    ck_assert_str_eq(run(SHOW, "/d/f", NULL).contents, "old");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_postgres_faults");
@@ -366,6 +389,7 @@ int main(void)
     tcase_add_test(one, one_of_many_is_refused);
     tcase_add_test(one, warned);
     tcase_add_test(one, locked);
+    tcase_add_test(one, locked_for_long);
     suite_add_tcase(suite, one);
     return run_suite(suite);
 }
