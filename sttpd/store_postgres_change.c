@@ -75,6 +75,18 @@ static void part(struct pg_link *link)
     }
 }
 
+/* The one that waits for a lock holds up no others: it comes behind them. */
+static void let_others_pass(struct pg_link *link)
+{
+    store_result result;
+    struct pg_task *task = take_tasks(link);
+    task->alone = true;
+    if (is_over(link, task, &result))
+        pg_complete(link->store, task, result);
+    else
+        pg_wait(link->store, task);
+}
+
 /* They keep their order. */
 static void retry_all(struct pg_link *link)
 {
@@ -104,7 +116,10 @@ void pg_fail_tasks(struct pg_link *link)
     }
     if (is_together && (verdict == PG_GIVE_UP || verdict == PG_PART))
         part(link);
-    retry_all(link);
+    if (verdict == PG_PART && !is_together)
+        let_others_pass(link);
+    else
+        retry_all(link);
 }
 
 /* What is known of a transaction whose end was not told. */
