@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum {
-    FIRST = 128, /* rows that are scanned before anything else */
-    TRY = 4096,  /* rows for the first try of each way */
+    FIRST = 64, /* rows that are scanned before anything else */
+    TRY = 4096, /* rows for the first try of each way */
     GROWTH = 4
 };
 

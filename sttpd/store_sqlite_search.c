@@ -12,8 +12,9 @@ enum {
     RARE = 2 /* texts of those in SQ_SAMPLE that have a trigram which seems to be rare */
 };
 
-/* Names that are kept beyond twice the limit, so that small limits do not sort all the time. */
-enum { SPARE = 256 };
+/* Names that are kept beyond one and a half times the limit, so that small limits do not sort all
+ * the time. */
+enum { SPARE = 32 };
 
 /* ---- what the index is asked ---- */
 
@@ -141,12 +142,12 @@ static bool is_in_page(const struct sq_listing *listing, sttp_slice path)
            fs_names_compare(name, fs_names_at(&listing->names, listing->kept - 1)) < 0;
 }
 
-/* With a limit no more than about twice as many names are kept. */
+/* With a limit not many more names are kept: what is behind them needs no look at its text. */
 static store_result shrink(struct sq_listing *listing)
 {
     size_t limit = listing->query->limit;
 
-    if (limit == 0 || listing->names.count < 2 * limit + SPARE)
+    if (limit == 0 || listing->names.count < limit + limit / 2 + SPARE)
         return STORE_DONE;
     if (!fs_names_keep(&listing->names, limit)) {
         errno = ENOMEM;

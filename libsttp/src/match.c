@@ -1,4 +1,6 @@
 /* What the query keys `name` and `q` compare by, docs/protocol.md, section 4.1. */
+#include <string.h>
+
 #include <sttp/message.h>
 
 #include "ascii.h"
@@ -41,13 +43,32 @@ bool sttp_name_matches(sttp_slice pattern, sttp_slice name)
     return p == pattern.size;
 }
 
+/* Where a byte is next; `end` where it is no more. */
+static const char *next_byte(const char *from, const char *end, char byte)
+{
+    const char *found = memchr(from, byte, (size_t)(end - from));
+
+    return found != NULL ? found : end;
+}
+
 bool sttp_text_contains(sttp_slice text, sttp_slice needle)
 {
-    size_t i;
-
-    for (i = 0; i + needle.size <= text.size; i++) {
-        if (sttp__equal_fold(text.data + i, needle.data, needle.size))
+    if (needle.size == 0 || needle.size > text.size)
+        return needle.size == 0;
+    /* Searches compare many texts, in most of which even the first letter is rare. */
+    const char *end = text.data + (text.size - needle.size) + 1;
+    char lower = sttp__lower(needle.data[0]);
+    char upper = sttp__is_letter(lower) ? (char)(lower - 'a' + 'A') : lower;
+    const char *one = next_byte(text.data, end, lower);
+    const char *other = upper != lower ? next_byte(text.data, end, upper) : end;
+    while (one < end || other < end) {
+        const char *first = one < other ? one : other;
+        if (sttp__equal_fold(first + 1, needle.data + 1, needle.size - 1))
             return true;
+        if (first == one)
+            one = next_byte(first + 1, end, lower);
+        else
+            other = next_byte(first + 1, end, upper);
     }
     return false;
 }

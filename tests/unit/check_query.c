@@ -1,4 +1,6 @@
 /* Queries, and what their keys `name` and `q` compare by. */
+#include <ctype.h>
+
 #include "core_support.h"
 
 static sttp_problem problem;
@@ -221,6 +223,49 @@ START_TEST(text_search)
 }
 END_TEST
 
+/* The rule as it stands: at each place, byte for byte. */
+static bool contains_plainly(sttp_slice text, sttp_slice needle)
+{
+    for (size_t i = 0; i + needle.size <= text.size; i++) {
+        size_t same = 0;
+        while (same < needle.size && (text.data[i + same] == needle.data[same] ||
+                                      (isalpha((unsigned char)needle.data[same]) &&
+                                       (text.data[i + same] ^ needle.data[same]) == 0x20)))
+            same++;
+        if (same == needle.size)
+            return true;
+    }
+    return false;
+}
+
+static sttp_slice random_text(char *room, size_t most, unsigned *state)
+{
+    static const char alphabet[] = "aAbB@`";
+    size_t size = 0;
+    *state = *state * 1103515245 + 12345;
+    for (size = 0; size < (*state >> 16) % (most + 1); size++)
+        room[size] = alphabet[(*state >> 8 * (size % 3)) * (size + 7) / 5 % (sizeof alphabet - 1)];
+    return (sttp_slice){room, size};
+}
+
+START_TEST(contains_as_the_rule_says)
+{
+    unsigned state = 1;
+    int contained = 0;
+    for (int i = 0; i < 100000; i++) {
+        char text[16], needle[5];
+        sttp_slice in = random_text(text, sizeof text, &state);
+        sttp_slice what = random_text(needle, sizeof needle, &state);
+        bool wanted = contains_plainly(in, what);
+        ck_assert_msg(sttp_text_contains(in, what) == wanted, "%.*s in %.*s", (int)what.size,
+                      needle, (int)in.size, text);
+        contained += wanted;
+    }
+    ck_assert_int_gt(contained, 10000);
+    ck_assert_int_lt(contained, 90000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("query");
@@ -234,6 +279,7 @@ int main(void)
     tcase_add_test(tcase, name_patterns);
     tcase_add_test(tcase, name_patterns_take_no_exponential_time);
     tcase_add_test(tcase, text_search);
+    tcase_add_test(tcase, contains_as_the_rule_says);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
