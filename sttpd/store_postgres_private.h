@@ -323,6 +323,9 @@ void pg_wait_first(struct pg_store *pg, struct pg_task *tasks);
 /* Again, after others were in the way; STORE_BUSY when that was so too often. */
 void pg_again(struct pg_store *pg, struct pg_task *task);
 
+/* Makes tasks of the operations whose turn has come. */
+void pg_begin_released(struct pg_store *pg);
+
 /* Gives work to idle links, as long as there is any. At the end of each event. */
 void pg_dispatch(struct pg_store *pg);
 
