@@ -24,7 +24,7 @@ struct ndjson_item {
 };
 
 /* Reads a line without its LF. False where it is none of the two, or breaks a rule of the protocol:
- * then `mistake` is one line that says which. */
+ * then `mistake` says which; it may quote the line, and is to be escaped. */
 bool ndjson_read(const char *line, size_t size, struct ndjson_item *item, char *mistake,
                  size_t capacity);
 
