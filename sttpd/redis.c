@@ -46,7 +46,7 @@ static bool set_address(struct redis_address *address, const char *text)
         return false;
     memcpy(host, text + in_brackets, size);
     host[size] = '\0';
-    in_port_t port = htons((uint16_t)atoi(colon + 1));
+    in_port_t port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
     if (in_brackets) {
         ipv6->sin6_family = AF_INET6;
         ipv6->sin6_port = port;
