@@ -437,6 +437,10 @@ bool store_postgres_open(const struct store_settings *settings, store **opened, 
         refuse(error, capacity, "out of memory or descriptors");
     bool is_open = is_made && check_conninfo(pg->profile.conninfo, error, capacity) &&
                    open_database(pg, error, capacity);
+    if (is_open && !pg->profile.notifies)
+        log_write(pg->log, LOG_LEVEL_INFO,
+                  "the PostgreSQL database has no notifications: what is cached of it is asked for "
+                  "again when it is older than cache.coherence");
     if (is_open) {
         /* Who has nobody to tell needs no connection for it. */
         if (pg->watch.watcher == NULL || pg->watch.watcher->interval == 0 || !pg->profile.notifies)

@@ -8,7 +8,7 @@ import threading
 
 import postgres_support
 from harness import (FULL, NO_CACHE, SEED, Server, StartFailure, lines_of, names_of, run_tests,
-                     status_of)
+                     status_of, wait_until)
 from linearizability import check_paths
 from race_clients import Plan, Processes
 
@@ -184,6 +184,23 @@ def test_search_with_and_without_trigrams():
                     "SET enable_seqscan = off; SET enable_indexscan = off; EXPLAIN SELECT name FROM "
                     "sttp_entry WHERE NOT directory AND lower(contents) LIKE '%milk%'"))
                 assert "sttp_contents" in plan, plan
+
+
+def test_an_engine_without_notifications():
+    """What only servers tell each other is missing: all else is there."""
+    with CLUSTER.database() as database:
+        database.sql("""CREATE SCHEMA first;
+            CREATE FUNCTION first.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'unknown function' USING ERRCODE = '42883'; END $$""")
+        database.sql(f"ALTER DATABASE {database.name} SET search_path = first, pg_catalog, public")
+        with on(database) as server, on(database, *NO_CACHE) as other:
+            server.wait_log("has no notifications")
+            assert [line[:3] for line in lines_of(
+                server, b"CREATE /a/b x", b"UPDATE /a/b y", b"DELETE /a/b", b"DELETE /a/",
+                b"CREATE /f x")] == [b"100", b"200", b"y", b"600", b"600", b"100"]
+            assert lines_of(server, b"SHOW /f")[1] == b"x"
+            lines_of(other, b"UPDATE /f later")
+            wait_until(lambda: lines_of(server, b"SHOW /f")[1] == b"later", 10, "the other's text")
 
 
 def test_a_table_that_is_gone():

@@ -366,6 +366,36 @@ START_TEST(cannot_open)
 }
 END_TEST
 
+/* What a commit waits for, as the database says while a row is inserted. */
+static const char *commits(enum store_durability durability, const char *path)
+{
+    static struct outcome shown;
+    store *made =
+        open_postgres(&(struct store_settings){.durability = durability, .postgres_pool = 1});
+    ck_assert_int_eq(run_query(made, CREATE, path, "x", NULL).result, STORE_DONE);
+    shown = run_query(made, SHOW, path, NULL, NULL);
+    made->close(made);
+    return shown.contents;
+}
+
+START_TEST(durability)
+{
+    opened = open_postgres(NULL);
+    sql("CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.contents = "
+        "current_setting('synchronous_commit'); RETURN NEW; END $$");
+    sql("CREATE TRIGGER tell BEFORE INSERT ON sttp_entry FOR EACH ROW EXECUTE FUNCTION tell()");
+    ck_assert_str_eq(sql("SHOW synchronous_commit"), "off");
+    ck_assert_str_eq(commits(STORE_DURABILITY_ALWAYS, "/a"), "on");
+    ck_assert_str_eq(commits(STORE_DURABILITY_INTERVAL, "/b"), "off");
+    ck_assert_str_eq(commits(STORE_DURABILITY_NONE, "/c"), "off");
+    /* What is more than it has to be stays. */
+    sql("ALTER ROLE CURRENT_USER SET synchronous_commit = 'remote_apply'");
+    ck_assert_str_eq(commits(STORE_DURABILITY_ALWAYS, "/d"), "remote_apply");
+    sql("ALTER ROLE CURRENT_USER RESET synchronous_commit");
+    sql("DROP FUNCTION tell CASCADE");
+}
+END_TEST
+
 /* The identity is the database's, and stays. */
 START_TEST(identity)
 {
@@ -426,6 +456,7 @@ int main(void)
     tcase_add_test(basics, long_lists);
     tcase_add_test(basics, too_much_work);
     tcase_add_test(basics, cannot_open);
+    tcase_add_test(basics, durability);
     tcase_add_test(basics, identity);
     tcase_add_test(basics, made_by_several);
     suite_add_tcase(suite, basics);
