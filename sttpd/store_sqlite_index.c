@@ -1,5 +1,5 @@
-/* The index for search is filled behind the commits, since that takes ten times as long as to
- * insert the row: by the writer where it has nothing else to do, and beside its transactions where
+/* The index for search is filled behind the commits, since that takes longer than to insert the
+ * row: by the writer where it has nothing else to do, and beside its transactions where
  * too many rows wait. A search looks at the rows that wait as well.
  *
  * The index keeps no texts; so to take a row out of it the text is needed that was put in. */
