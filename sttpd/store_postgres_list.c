@@ -146,8 +146,12 @@ static store_result take_row(struct pg_task *task, const PGresult *result, int r
     struct pg_listing *listing = &task->listing;
     sttp_slice directory = directory_of(task->operation, room), name = shown_at(result, row);
     uint32_t limit = task->operation->query.limit;
-    if (is_tree(task))
+    if (is_tree(task)) {
+        /* The table may be somebody else's, with an order of its own. */
+        if (name.size < directory.size || memcmp(name.data, directory.data, directory.size) != 0)
+            return STORE_DONE;
         name = (sttp_slice){name.data + directory.size, name.size - directory.size};
+    }
     if ((limit != 0 && listing->count >= limit) || !is_shown(task, directory, name) ||
         !is_found(task, result, row))
         return STORE_DONE;

@@ -8,6 +8,9 @@
 #define WHOLE "parent || name || CASE WHEN directory THEN '/' ELSE '' END"
 /* By somebody else a name may be empty, or have a slash: it would look like something else. */
 #define NAMED "name <> '' AND strpos(name, '/') = 0 AND ($4::text IS NULL OR name LIKE $4::text)"
+/* By somebody else, too: a parent without its final slash and a name would look like another name.
+ */
+#define BELOW "right(parent, 1) = '/' AND " NAMED
 /* A text of more bytes is too long to be shown, and so contains nothing. */
 #define FOUND "octet_length(contents) <= 640 AND lower(contents) LIKE $5::text"
 
@@ -54,12 +57,12 @@ static const char *const statements[PG_STATEMENTS] = {
     /* $2 with the directory before it; $7 where what is below the directory ends. */
     [PG_TREE] =
         "SELECT " WHOLE " AS shown FROM sttp_entry"
-        " WHERE parent >= $1::text AND parent < $7::text AND " WHOLE " > $2::text AND " NAMED
+        " WHERE parent >= $1::text AND parent < $7::text AND " WHOLE " > $2::text AND " BELOW
         " AND (($5::boolean AND NOT directory) OR ($6::boolean AND directory))"
         " ORDER BY shown LIMIT $3::integer",
     [PG_TREE_TEXT] = "SELECT parent || name AS shown, contents FROM sttp_entry"
                      " WHERE parent >= $1::text AND parent < $6::text AND NOT directory"
-                     " AND parent || name > $2::text AND " NAMED " AND " FOUND
+                     " AND parent || name > $2::text AND " BELOW " AND " FOUND
                      " ORDER BY shown LIMIT $3::integer",
     [PG_GUARD] = "SELECT set_config('statement_timeout', $1::text, true)",
     [PG_CLOCK] = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",

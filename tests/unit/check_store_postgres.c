@@ -217,14 +217,39 @@ START_TEST(names_by_others)
         "AS t(name)");
     sql("INSERT INTO sttp_entry VALUES ('/', repeat('d', 256), true, NULL)");
     sql("INSERT INTO sttp_entry VALUES ('/' || repeat('d', 256) || '/', 'f', false, 'x')");
+    sql("INSERT INTO sttp_entry VALUES ('/good/no', 'slash', false, 'x')");
     ck_assert_str_eq(run(LIST, "/good", NULL).contents, "f");
     ck_assert_str_eq(run_query(opened, LIST, "/", NULL, &(sttp_query){.recursive = true}).contents,
                      "good/, good/f");
+    ck_assert_str_eq(
+        run_query(
+            opened, LIST, "/", NULL,
+            &(sttp_query){.recursive = true, .text = STTP_SLICE("x"), .type = STTP_LIST_FILES})
+            .contents,
+        "good/f");
     /* They are no part of a page either. */
     ck_assert_str_eq(run_query(opened, LIST, "/good", NULL, &(sttp_query){.limit = 1}).contents,
                      "f");
     ck_assert_int_eq(result_of(DELETE, "/good/f", NULL), STORE_DONE);
     ck_assert_int_eq(result_of(DELETE, "/good/", NULL), STORE_NOT_EMPTY);
+}
+END_TEST
+
+/* A table whose order is another one has rows between a directory's path and its end that are not
+ * below it, and that are shorter. */
+START_TEST(order_by_others)
+{
+    opened = open_postgres(NULL);
+    ck_assert_int_eq(result_of(CREATE, "/a\xef\xbd\x81\xef\xbd\x81/f", "x"), STORE_DONE);
+    ck_assert_int_eq(result_of(CREATE, "/Aaa/f", "x"), STORE_DONE);
+    opened->close(opened);
+    sql("ALTER TABLE sttp_entry ALTER parent TYPE text COLLATE \"und-x-icu\", ALTER name TYPE text "
+        "COLLATE \"und-x-icu\"");
+    opened = open_postgres(NULL);
+    ck_assert_str_eq(run_query(opened, LIST, "/a\xef\xbd\x81\xef\xbd\x81", NULL,
+                               &(sttp_query){.recursive = true})
+                         .contents,
+                     "f");
 }
 END_TEST
 
@@ -452,6 +477,7 @@ int main(void)
     tcase_add_test(basics, full);
     tcase_add_test(basics, texts_by_others);
     tcase_add_test(basics, names_by_others);
+    tcase_add_test(basics, order_by_others);
     tcase_add_test(basics, lists);
     tcase_add_test(basics, long_lists);
     tcase_add_test(basics, too_much_work);
