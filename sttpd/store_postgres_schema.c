@@ -143,8 +143,19 @@ static bool check_encoding(PGconn *conn, char *error, size_t capacity)
     return false;
 }
 
+/* Out of the way: without keeping anybody from reading or writing, which a wait for the table to
+ * oneself would do to all that come behind it. False where somebody is at work on the table:
+ * perhaps it is another server that builds the index. */
+static bool drop_index(PGconn *conn)
+{
+    bool is_dropped = pg_tell(conn, "SET lock_timeout = '1s'") &&
+                      pg_tell(conn, "DROP INDEX CONCURRENTLY IF EXISTS sttp_contents");
+    return pg_tell(conn, "RESET lock_timeout") && is_dropped;
+}
+
 /* An index for searches, where the database has the extension. Building it locks nobody out; one
- * whose building was cut short is made anew. */
+ * whose building was cut short is made anew. The last that is done with a connection: where it
+ * takes long, the database goes on with it alone. */
 static void index_texts(PGconn *conn)
 {
     static const char is_valid[] = "SELECT 1 FROM pg_index WHERE indisvalid AND"
@@ -157,19 +168,37 @@ static void index_texts(PGconn *conn)
     result = pg_ask(conn, is_valid);
     bool is_there = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
     PQclear(result);
-    if (!is_there && pg_tell(conn, "DROP INDEX IF EXISTS sttp_contents"))
+    if (!is_there && drop_index(conn))
         pg_tell(conn, "CREATE INDEX CONCURRENTLY IF NOT EXISTS sttp_contents ON sttp_entry"
                       " USING gin (lower(contents) gin_trgm_ops) WHERE NOT directory");
 }
 
-static void try_notifications(struct pg_profile *profile, PGconn *conn)
+/* Tries a command that only some engines have. False where it is not known whether this one has it:
+ * the other servers count on being told, where anybody can tell them. */
+static bool try_command(struct pg_profile *profile, PGconn *conn, const char *command)
 {
-    char command[PG_CHANNEL + 32];
+    PGresult *result = pg_ask(conn, command);
+    ExecStatusType status = PQresultStatus(result);
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    bool is_done = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+    /* The engine does not know it. What else may fail says nothing of that. */
+    bool is_known = is_done || (state != NULL && strcmp(state, "42501") != 0 &&
+                                (strncmp(state, "42", 2) == 0 || strncmp(state, "0A", 2) == 0));
+    PQclear(result);
+    profile->notifies = profile->notifies && is_done;
+    return is_known;
+}
+
+static bool try_notifications(struct pg_profile *profile, PGconn *conn, char *error,
+                              size_t capacity)
+{
+    char notify[PG_CHANNEL + 32], listen[PG_CHANNEL + 32];
     snprintf(profile->channel, sizeof profile->channel, "sttp_%s", profile->identity);
-    snprintf(command, sizeof command, "SELECT pg_notify('%s', '')", profile->channel);
-    profile->notifies = pg_tell(conn, command);
-    snprintf(command, sizeof command, "LISTEN %s", profile->channel);
-    profile->notifies = profile->notifies && pg_tell(conn, command);
+    snprintf(notify, sizeof notify, "SELECT pg_notify('%s', '')", profile->channel);
+    snprintf(listen, sizeof listen, "LISTEN %s", profile->channel);
+    profile->notifies = true;
+    return (try_command(profile, conn, notify) && try_command(profile, conn, listen)) ||
+           refuse(error, capacity, PQerrorMessage(conn));
 }
 
 bool pg_schema_open(struct pg_profile *profile, PGconn *conn, char *error, size_t capacity)
@@ -183,9 +212,8 @@ bool pg_schema_open(struct pg_profile *profile, PGconn *conn, char *error, size_
             break;
         create(conn, error, capacity);
     }
-    if (!is_open)
+    if (!is_open || !try_notifications(profile, conn, error, capacity))
         return false;
     index_texts(conn);
-    try_notifications(profile, conn);
     return true;
 }

@@ -464,6 +464,54 @@ START_TEST(made_by_several)
 }
 END_TEST
 
+/* A server that starts while somebody is at work on the table, as one that builds the index is,
+ * keeps nobody from anything, and tells of its changes. */
+START_TEST(index_in_the_making)
+{
+    pthread_t thread;
+    store *second = NULL;
+    opened = open_postgres(NULL);
+    ck_assert_int_eq(result_of(CREATE, "/a", "x"), STORE_DONE);
+    sql("CREATE EXTENSION IF NOT EXISTS pg_trgm");
+    sql("DROP INDEX IF EXISTS sttp_contents");
+    sql("CREATE INDEX sttp_contents ON sttp_entry (name)");
+    sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sttp_contents'::regclass");
+    sql("BEGIN");
+    sql("LOCK TABLE sttp_entry IN SHARE UPDATE EXCLUSIVE MODE");
+    ck_assert_int_eq(pthread_create(&thread, NULL, open_one, &second), 0);
+    while (strcmp(sql("SELECT count(*) FROM pg_locks WHERE NOT granted"), "0") == 0)
+        continue;
+    ck_assert_int_eq(result_of(SHOW, "/a", NULL), STORE_DONE);
+    pthread_join(thread, NULL);
+    sql("COMMIT");
+    ck_assert(((struct pg_store *)second)->profile.notifies);
+    second->close(second);
+    /* The next one makes it. */
+    second = open_postgres(&(struct store_settings){.postgres_pool = 1});
+    second->close(second);
+    ck_assert_str_eq(sql("SELECT indisvalid AND NOT indisunique AND indexprs IS NOT NULL FROM "
+                         "pg_index WHERE indexrelid = 'sttp_contents'::regclass"),
+                     "t");
+    sql("DROP EXTENSION pg_trgm CASCADE");
+}
+END_TEST
+
+/* Who cannot find out whether the engine can tell others does not start: they count on it. */
+START_TEST(may_not_notify)
+{
+    opened = open_postgres(NULL);
+    sql("REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC");
+    sql("CREATE ROLE sttp_mute LOGIN");
+    sql("GRANT ALL ON sttp_entry, sttp_meta TO sttp_mute");
+    char changed[512];
+    snprintf(changed, sizeof changed, "%s user=sttp_mute", conninfo());
+    expect_error(changed, "permission denied for function pg_notify");
+    sql("GRANT EXECUTE ON FUNCTION pg_notify(text, text) TO PUBLIC");
+    sql("DROP OWNED BY sttp_mute");
+    sql("DROP ROLE sttp_mute");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_postgres");
@@ -485,6 +533,8 @@ int main(void)
     tcase_add_test(basics, durability);
     tcase_add_test(basics, identity);
     tcase_add_test(basics, made_by_several);
+    tcase_add_test(basics, index_in_the_making);
+    tcase_add_test(basics, may_not_notify);
     suite_add_tcase(suite, basics);
     return run_suite(suite);
 }
