@@ -52,6 +52,13 @@ void sq_checkpoint_if_due(struct store_sqlite *sqlite)
 
 /* ---- the thread ---- */
 
+static void note_failure(struct sq_checkpointer *checkpointer)
+{
+    int error = sq_log_errno(&checkpointer->connection);
+
+    atomic_store(&checkpointer->failure, error != 0 ? error : EIO);
+}
+
 /* For STORE_DURABILITY_INTERVAL: syncs the log as SQLite does it for each commit otherwise. */
 static void sync_log(struct sq_checkpointer *checkpointer)
 {
@@ -59,10 +66,8 @@ static void sync_log(struct sq_checkpointer *checkpointer)
 
     if (!atomic_exchange(&checkpointer->changed, false))
         return;
-    if (log != NULL && log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) == SQLITE_OK)
-        return;
-    int error = sq_log_errno(&checkpointer->connection);
-    atomic_store(&checkpointer->failure, error != 0 ? error : EIO);
+    if (log == NULL || log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK)
+        note_failure(checkpointer);
 }
 
 /* Waits for something to do; false at the end. The lock is held. */
@@ -77,18 +82,20 @@ static bool wait_for_work(struct sq_checkpointer *checkpointer, bool syncs)
     return !checkpointer->stopping;
 }
 
-/* What came while the log was copied is copied, too, so that little is left for the writer. */
-static void copy_most(struct sq_checkpointer *checkpointer)
+/* What came while the log was copied is copied, too, so that little is left for the writer.
+ * SQLITE_OK or an error. */
+static int copy_most(struct sq_checkpointer *checkpointer)
 {
-    int before, copied = 0;
+    int before, code = SQLITE_OK, copied = 0;
 
     for (int i = 0; i < ROUNDS; i++) {
         before = copied;
-        int code = sqlite3_wal_checkpoint_v2(checkpointer->connection.db, NULL,
-                                             SQLITE_CHECKPOINT_PASSIVE, NULL, &copied);
+        code = sqlite3_wal_checkpoint_v2(checkpointer->connection.db, NULL,
+                                         SQLITE_CHECKPOINT_PASSIVE, NULL, &copied);
         if (code != SQLITE_OK || copied - before < STEP)
-            return;
+            break;
     }
+    return code;
 }
 
 static void *work(void *argument)
@@ -106,7 +113,10 @@ static void *work(void *argument)
         if (syncs)
             sync_log(checkpointer);
         if (wanted) {
-            copy_most(checkpointer);
+            int code = copy_most(checkpointer);
+            /* The kernel tells of what it has lost but once, whoever syncs. */
+            if (syncs && code == SQLITE_IOERR_FSYNC)
+                note_failure(checkpointer);
             atomic_store(&checkpointer->finish, true);
         }
         pthread_mutex_lock(&checkpointer->lock);

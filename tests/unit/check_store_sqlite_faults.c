@@ -163,6 +163,28 @@ START_TEST(interval)
 }
 END_TEST
 
+/* What is lost when the log is synced before it is copied is told, too. */
+START_TEST(interval_copying)
+{
+    open_durability(STORE_DURABILITY_INTERVAL);
+    struct sq_checkpointer *checkpointer = &self()->checkpointer;
+    ck_assert_int_eq(result_of(CREATE, "/b", "x"), STORE_DONE);
+    wait_for_index();
+    while (atomic_load(&checkpointer->changed)) /* until it has been synced */
+        sched_yield();
+    vfs_arm(VFS_SYNC, VFS_LOG, 1, 1, SQLITE_IOERR_FSYNC, EIO);
+    pthread_mutex_lock(&checkpointer->lock);
+    checkpointer->wanted = true;
+    pthread_cond_signal(&checkpointer->wake);
+    pthread_mutex_unlock(&checkpointer->lock);
+    while (!atomic_load(&checkpointer->finish) && atomic_load(&checkpointer->failure) == 0)
+        sched_yield();
+    ck_assert(vfs_disarm());
+    ck_assert_int_eq(result_of(CREATE, "/c", "x"), STORE_EARLIER_LOST);
+    ck_assert_int_eq(result_of(CREATE, "/c", "x"), STORE_DONE);
+}
+END_TEST
+
 START_TEST(no_durability)
 {
     open_durability(STORE_DURABILITY_NONE);
@@ -313,6 +335,7 @@ int main(void)
     tcase_add_test(tests, one_sync_for_all);
     tcase_add_test(tests, no_sync_for_nothing);
     tcase_add_test(tests, interval);
+    tcase_add_test(tests, interval_copying);
     tcase_add_test(tests, no_durability);
     tcase_add_loop_test(tests, copying_fails, 0, 2);
     tcase_add_loop_test(tests, every_call_fails_once, 0, 2);
