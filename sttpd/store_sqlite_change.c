@@ -1,7 +1,7 @@
-/* CREATE, UPDATE and DELETE, within the writer's transaction. Nobody else changes the database, so
- * what was looked at is still so when the next statement runs. A change that its own rules refuse
- * has changed nothing by then: CREATE makes directories only where none above the file is there,
- * and then nothing can be in the file's way. */
+/* CREATE, UPDATE and DELETE, within the writer's transaction. Nobody else changes the database
+ * meanwhile, so what was looked at is still so when the next statement runs. A change that its own
+ * rules refuse has changed nothing by then: CREATE makes directories only where none above the file
+ * is there, and then nothing can be in the file's way. */
 #include <string.h>
 
 #include "sttpd/store_sqlite_private.h"
@@ -107,6 +107,8 @@ static store_result create(struct work *work, struct sq_change *change)
 
     if (sq_is_root(work->path.file) || find(work, work->path.directory) != 0)
         return STORE_IS_DIRECTORY;
+    if (work->writer->last_id > INT64_MAX - STTP_MAX_PATH) /* a row for each byte is enough */
+        return STORE_NO_SPACE;
     store_result result = make_parents(work, &change->made);
     if (result != STORE_DONE || work->code != SQLITE_DONE)
         return result;
@@ -192,6 +194,20 @@ static store_result delete_row(struct work *work, struct sq_change *change)
         apply(work, SQ_DELETE, id, (sttp_slice){NULL, 0});
     change->changes = true;
     return STORE_DONE;
+}
+
+int sq_begin_change(struct sq_writer *writer)
+{
+    int64_t last;
+    int code = sq_run(&writer->connection, SQ_BEGIN_CHANGE);
+
+    if (code != SQLITE_DONE)
+        return code;
+    if (sq_read_number(&writer->connection, SQ_LAST_ID, &last) != STORE_DONE)
+        return sqlite3_extended_errcode(writer->connection.db);
+    if (last > writer->last_id)
+        writer->last_id = last;
+    return SQLITE_DONE;
 }
 
 bool sq_change(struct sq_writer *writer, struct sq_change *change, int *code)

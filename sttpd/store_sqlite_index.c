@@ -141,7 +141,7 @@ void sq_index_advance(struct sq_writer *writer, unsigned rows, bool yields)
 
     if (!sq_index_is_behind(writer))
         return;
-    int code = sq_run(&writer->connection, SQ_BEGIN_CHANGE);
+    int code = sq_begin_change(writer);
     if (code == SQLITE_DONE)
         code = advance(writer, rows, yields, &indexed, &stale);
     if (code == SQLITE_DONE)

@@ -229,6 +229,10 @@ store_result sq_list(struct store_sqlite *sqlite, struct sq_connection *connecti
 
 /* ---- store_sqlite_change.c ---- */
 
+/* Begins a transaction of the writer. Somebody else may have added rows since the last one: their
+ * ids are taken. SQLITE_DONE or an error; then it may have begun. */
+int sq_begin_change(struct sq_writer *writer);
+
 /* Makes a change in the transaction of the writer. False where the database failed: sq_result says
  * how, and the transaction is to be rolled back; else the change's result is set. */
 bool sq_change(struct sq_writer *writer, struct sq_change *change, int *code);

@@ -88,7 +88,7 @@ static store_result commit_result(struct sq_connection *connection, int code)
 /* Makes the changes; false where the database failed. */
 static bool change_all(struct sq_writer *writer, unsigned count, int *code)
 {
-    *code = sq_run(&writer->connection, SQ_BEGIN_CHANGE);
+    *code = sq_begin_change(writer);
     if (*code != SQLITE_DONE)
         return false;
     for (unsigned i = 0; i < count; i++)

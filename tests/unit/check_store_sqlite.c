@@ -141,6 +141,26 @@ START_TEST(texts_of_others)
 }
 END_TEST
 
+/* A row that somebody else has added has the id that the store would have given next; or the last
+ * one of all, after which there is none for a new file. */
+START_TEST(ids_of_others)
+{
+    ck_assert_int_eq(result_of(CREATE, "/a", "one"), STORE_DONE);
+    wait_for_index();
+    sql("INSERT INTO entry (path, text) VALUES ('/theirs', 'some words of theirs')");
+    ck_assert_int_eq(result_of(CREATE, "/b", "some words"), STORE_DONE);
+    ck_assert_int_eq(result_of(CREATE, "/d/c", "some words"), STORE_DONE);
+    wait_for_index();
+    ck_assert_str_eq(list("/", QUERY(.recursive = true, .text = slice("some words"))),
+                     "b, d/c, theirs");
+    ck_assert_str_eq(sql("SELECT count(*) FROM search WHERE search MATCH 'wor'"), "3");
+    sql("INSERT INTO entry VALUES (9223372036854775807, '/last', 'x')");
+    ck_assert_int_eq(result_of(CREATE, "/new", "x"), STORE_NO_SPACE);
+    ck_assert_int_eq(result_of(UPDATE, "/a", "two"), STORE_DONE);
+    ck_assert_str_eq(run(SHOW, "/last", NULL).contents, "x");
+}
+END_TEST
+
 /* ---- changes ---- */
 
 /* A change that notes what it is told, and in whose middle a SHOW of its path is asked for. */
@@ -374,6 +394,7 @@ int main(void)
     tcase_add_test(tests, longest_path);
     tcase_add_test(tests, kept_when_opened_again);
     tcase_add_test(tests, texts_of_others);
+    tcase_add_test(tests, ids_of_others);
     tcase_add_test(tests, changes_are_told);
     tcase_add_test(tests, show_waits_for_the_change);
     tcase_add_test(tests, made_together);
