@@ -58,6 +58,11 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* A clock that is put back leaves stamps behind that are ahead of it. So what it was at most is
  * remembered for as long as anything with such a stamp may be used, and those look older than they
  * are until then. */
@@ -71,7 +76,8 @@ static void look_at_clock(void *context, int64_t earliest, int64_t latest)
     pthread_mutex_lock(&coherence->lock);
     if (!coherence->has_clock) {
         coherence->highest[0] = coherence->highest[1] = latest;
-        coherence->turned = time;
+        coherence->turned = coherence->looked[0] = time;
+        coherence->earliest[0] = earliest;
     }
     if (time - coherence->turned > (int64_t)coherence->memory) {
         coherence->highest[1] = coherence->highest[0];
@@ -79,7 +85,10 @@ static void look_at_clock(void *context, int64_t earliest, int64_t latest)
         coherence->turned = time;
     }
     coherence->has_clock = true;
-    coherence->earliest = earliest;
+    coherence->earliest[1] = coherence->earliest[0];
+    coherence->earliest[0] = earliest;
+    coherence->looked[1] = coherence->looked[0];
+    coherence->looked[0] = time;
     coherence->highest[0] = larger(coherence->highest[0], latest);
     coherence->measured = time - (latest - earliest) - DELAY;
     pthread_mutex_unlock(&coherence->lock);
@@ -125,9 +134,13 @@ bool coherence_stamp(struct coherence *coherence, uint64_t time, int64_t *stamp)
     int64_t current = now();
 
     pthread_mutex_lock(&coherence->lock);
-    bool is_known =
-        coherence->has_clock && current - coherence->measured <= (int64_t)coherence->patience;
-    *stamp = (int64_t)time * MILLISECOND + coherence->earliest - drift(coherence, current);
+    int64_t ahead = smaller(coherence->earliest[0], coherence->earliest[1]);
+    /* The clock may have been put forward since `time`, and looked at since: what it was then is
+     * known from before. */
+    bool is_known = coherence->has_clock &&
+                    current - coherence->measured <= (int64_t)coherence->patience &&
+                    (int64_t)time * MILLISECOND >= coherence->looked[1];
+    *stamp = (int64_t)time * MILLISECOND + ahead - drift(coherence, current);
     pthread_mutex_unlock(&coherence->lock);
     return is_known;
 }

@@ -24,11 +24,12 @@ struct coherence {
     uint64_t memory;   /* for how long it must be remembered */
     pthread_mutex_t lock;
     /* Under the lock. Microseconds of CLOCK_MONOTONIC, and by how many the database's clock is
-     * ahead of it: at least `earliest`; at most `highest`, of all looks since one or two times
-     * `memory`. */
+     * ahead of it: at least `earliest`, of the last look and the one before; at most `highest`, of
+     * all looks since one or two times `memory`. */
     bool has_clock;
     int64_t measured;
-    int64_t earliest;
+    int64_t looked[2]; /* when those two were */
+    int64_t earliest[2];
     int64_t highest[2]; /* since `turned`, and before that */
     int64_t turned;
 };
@@ -44,7 +45,8 @@ void coherence_begin(struct coherence *coherence, sttp_cache *cache,
                      const unsigned char identity[STORE_IDENTITY]);
 
 /* Turns a time of sttp_server_now into one of the database's clock, in microseconds, and is not
- * late. False where that clock is not known, or was not looked at of late. Thread-safe. */
+ * late. False where that clock is not known, was not looked at of late, or `time` is from before
+ * the last two looks. Thread-safe. */
 bool coherence_stamp(struct coherence *coherence, uint64_t time, int64_t *stamp);
 
 /* The way back, of a stamp that any server has made: milliseconds of this one's clock, and not

@@ -127,6 +127,26 @@ START_TEST(a_clock_that_steps)
 }
 END_TEST
 
+/* Who has asked looks at the clock again before the answer is there, others do not. */
+START_TEST(a_clock_that_steps_before_the_answer)
+{
+    int64_t stamp;
+    uint64_t asked, read;
+
+    look(&there);
+    asked = now();
+    own += 100000;
+    look(&here);
+    ahead += 50000;
+    look(&there);
+    ck_assert(coherence_stamp(&there, asked, &stamp));
+    ck_assert(coherence_time(&here, stamp, &read));
+    ck_assert_uint_le(read, asked);
+    look(&there);
+    ck_assert(!coherence_stamp(&there, asked, &stamp));
+}
+END_TEST
+
 /* After a step back everything seems older; until it cannot be there any more. */
 START_TEST(a_clock_that_was_put_back)
 {
@@ -350,6 +370,7 @@ int main(void)
     tcase_add_test(tests, times_are_not_late);
     tcase_add_test(tests, times_without_a_clock);
     tcase_add_test(tests, a_clock_that_steps);
+    tcase_add_test(tests, a_clock_that_steps_before_the_answer);
     tcase_add_test(tests, a_clock_that_was_put_back);
     tcase_add_test(tests, no_random_bytes);
     tcase_add_test(tests, the_cache_is_told);
