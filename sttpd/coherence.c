@@ -119,6 +119,9 @@ void coherence_begin(struct coherence *coherence, sttp_cache *cache,
 {
     memcpy(coherence->stored, identity, STORE_IDENTITY);
     atomic_store(&coherence->cache, cache);
+    /* Changes were told to nobody while it was there already. */
+    if (cache != NULL)
+        sttp_cache_clear(cache);
 }
 
 /* ---- the database's clock ---- */

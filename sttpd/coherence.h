@@ -39,8 +39,8 @@ struct coherence {
  * bytes. */
 bool coherence_init(struct coherence *coherence, uint64_t bound, uint64_t expiration);
 
-/* From now on the watcher tells the cache. What it was told before needs not be: the cache is
- * empty. `identity` is the store's. */
+/* From now on the watcher tells the cache, which is cleared for what was told before. `identity` is
+ * the store's. */
 void coherence_begin(struct coherence *coherence, sttp_cache *cache,
                      const unsigned char identity[STORE_IDENTITY]);
 

@@ -238,6 +238,32 @@ START_TEST(the_cache_is_told)
 }
 END_TEST
 
+/* What others have put somewhere before a change that nobody told this cache of does not do. */
+START_TEST(told_before_the_cache)
+{
+    sttp_cache_options options = {.size = sizeof options, .coherence = BOUND};
+    const struct store_watcher *watcher = &here.watcher;
+    sttp_cache_lease lease = {.action = STTP_ACTION_SHOW, .path = slice_of("/d/a")};
+    sttp_response response = {.code = STTP_CODE_NOT_FOUND, .echo = lease.path};
+    sttp_cache *cache;
+    uint64_t before, after;
+
+    ck_assert_int_eq(sttp_cache_create(&options, &cache), STTP_OK);
+    own += 100000;
+    before = now();
+    watcher->changed(watcher->context, STTP_ACTION_UPDATE, slice_of("/d/a"), 0);
+    coherence_begin(&here, cache, identity);
+    own += 100000;
+    after = now();
+    watcher->vouched(watcher->context, after);
+    ck_assert_int_eq(sttp_cache_lease_take(cache, &lease, ignore, NULL), STTP_CACHE_FETCH);
+    ck_assert(!sttp_cache_lease_holds(cache, &lease, before));
+    ck_assert(sttp_cache_lease_holds(cache, &lease, after));
+    sttp_cache_fill(cache, &lease, &response);
+    sttp_cache_destroy(cache);
+}
+END_TEST
+
 /* ---- entries ---- */
 
 static char entry[REDIS_ENTRY_MOST];
@@ -374,6 +400,7 @@ int main(void)
     tcase_add_test(tests, a_clock_that_was_put_back);
     tcase_add_test(tests, no_random_bytes);
     tcase_add_test(tests, the_cache_is_told);
+    tcase_add_test(tests, told_before_the_cache);
     tcase_add_loop_test(tests, entries_are_read_as_they_were_written, 0, 3);
     tcase_add_test(tests, entries_without_a_clock);
     tcase_add_test(tests, entries_that_are_not_written);
