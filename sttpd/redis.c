@@ -141,10 +141,11 @@ static redis_found await_reply(int fd, struct redis_input *input, uint64_t until
     return found;
 }
 
-/* Refusals that end by themselves. */
+/* Refusals that end by themselves, or when somebody mends that Redis. */
 static bool is_passing(sttp_slice refusal)
 {
-    static const char *const words[] = {"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"};
+    static const char *const words[] = {"LOADING",     "BUSY",    "MASTERDOWN",
+                                        "CLUSTERDOWN", "MISCONF", "ERR max number of clients"};
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (refusal.size >= strlen(words[i]) &&
@@ -183,10 +184,13 @@ static void tell_wrong(const redis *client, const char *what, const struct redis
 
 static bool greet(const redis *client, int fd, struct redis_input *input, uint64_t until)
 {
-    static const char ask[] = "*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$4\r\nsttp\r\n";
     static const enum redis_kind kinds[] = {REDIS_STATUS, REDIS_VALUE};
+    const char *key = client->settings.prefix; /* we may be let in for no others than such */
+    char ask[REDIS_MAX_PREFIX + 64];
+    int size = snprintf(ask, sizeof ask, "*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n",
+                        strlen(key), key);
 
-    if (send(fd, ask, sizeof ask - 1, MSG_NOSIGNAL) != sizeof ask - 1)
+    if (send(fd, ask, (size_t)size, MSG_NOSIGNAL) != size)
         return true;
     for (int i = 0; i < 2; i++) {
         redis_found found = await_reply(fd, input, until);

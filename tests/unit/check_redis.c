@@ -3,6 +3,7 @@
 
 #define GET_A "*2\r\n$3\r\nGET\r\n$5\r\np:S/a\r\n"
 #define GET_B "*2\r\n$3\r\nGET\r\n$5\r\np:S/b\r\n"
+#define GET_PREFIX "*2\r\n$3\r\nGET\r\n$2\r\np:\r\n"
 #define SET_A "*5\r\n$3\r\nSET\r\n$5\r\np:S/a\r\n$3\r\nxyz\r\n$2\r\nPX\r\n$4\r\n5000\r\n"
 
 enum { TIMEOUT = 60, NEVER = 60000 }; /* milliseconds */
@@ -357,7 +358,9 @@ static void *greet(void *argument)
 
     (void)argument;
     served = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    ck_assert_int_gt(recv(served, got, sizeof got, 0), 0);
+    ssize_t size = recv(served, got, sizeof got, 0);
+    ck_assert_int_eq(size, strlen(PING GET_PREFIX));
+    ck_assert_mem_eq(got, PING GET_PREFIX, (size_t)size);
     if (greeting != NULL)
         answer(greeting);
     if (closes)
@@ -374,6 +377,8 @@ static const struct first_talk {
     {"+PONG\r\n$1\r\nx\r\n", false, true, NULL},
     {"-LOADING Redis is loading\r\n-LOADING Redis is loading\r\n", false, true, NULL},
     {"+PONG\r\n-MASTERDOWN x\r\n", false, true, NULL},
+    {"-MISCONF Redis is configured to save RDB snapshots\r\n$-1\r\n", false, true, NULL},
+    {"-ERR max number of clients reached\r\n", true, true, "does not answer"},
     {NULL, true, true, "does not answer"},
     {NULL, false, true, "does not answer"},
     {"+PONG\r\n", false, true, "does not answer"},
