@@ -33,11 +33,16 @@ static void *take(const redisReadTask *task, sttp_slice text, enum redis_kind ki
 
 static void *take_string(const redisReadTask *task, char *text, size_t size)
 {
-    enum redis_kind kind = task->type == REDIS_REPLY_STRING   ? REDIS_VALUE
-                           : task->type == REDIS_REPLY_STATUS ? REDIS_STATUS
-                                                              : REDIS_REFUSAL;
-
-    return take(task, (sttp_slice){text, size}, kind);
+    switch (task->type) {
+    case REDIS_REPLY_STRING:
+        return take(task, (sttp_slice){text, size}, REDIS_VALUE);
+    case REDIS_REPLY_STATUS:
+        return take(task, (sttp_slice){text, size}, REDIS_STATUS);
+    case REDIS_REPLY_ERROR:
+        return take(task, (sttp_slice){text, size}, REDIS_REFUSAL);
+    default:
+        return NULL;
+    }
 }
 
 static void *take_nothing(const redisReadTask *task)
@@ -45,7 +50,13 @@ static void *take_nothing(const redisReadTask *task)
     return take(task, (sttp_slice){NULL, 0}, REDIS_NOTHING);
 }
 
-static void *refuse_array(const redisReadTask *task, int elements)
+#if HIREDIS_MAJOR >= 1
+typedef size_t elements_type;
+#else
+typedef int elements_type;
+#endif
+
+static void *refuse_array(const redisReadTask *task, elements_type elements)
 {
     (void)task, (void)elements;
     return NULL;
@@ -62,8 +73,13 @@ static void free_nothing(void *object)
     (void)object;
 }
 
+/* Later versions of hiredis know more kinds of replies, none of which is an answer to us. */
 static redisReplyObjectFunctions functions = {
-    take_string, refuse_array, refuse_integer, take_nothing, free_nothing,
+    .createString = take_string,
+    .createArray = refuse_array,
+    .createInteger = refuse_integer,
+    .createNil = take_nothing,
+    .freeObject = free_nothing,
 };
 
 bool redis_input_open(struct redis_input *input)
@@ -97,7 +113,9 @@ redis_found redis_input_read(struct redis_input *input)
 
     if (redisReaderGetReply(input->reader, &reply) != REDIS_OK)
         return REDIS_GARBAGE;
-    return reply != NULL ? REDIS_FOUND : REDIS_NO_MORE;
+    if (reply == NULL)
+        return REDIS_NO_MORE;
+    return reply == &made ? REDIS_FOUND : REDIS_GARBAGE;
 }
 
 /* ---- commands ---- */

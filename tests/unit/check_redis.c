@@ -134,6 +134,13 @@ static const char *const nonsense[] = {
     "$1\r\nx\r\n$1\r\ny\r\n", /* one that nobody asked for */
     "\r\n",
     "$x\r\n",
+    ",1.5\r\n", /* and others that only newer versions say, to who asks for them */
+    "#t\r\n",
+    "_\r\n*0\r\n",
+    "(12345\r\n",
+    "=5\r\ntxt:x\r\n",
+    ">1\r\n$1\r\nx\r\n",
+    "%1\r\n+a\r\n+b\r\n",
     "", /* and a closed connection */
     "$100\r\nhalf",
 };
