@@ -190,7 +190,7 @@ static void *work(void *argument)
             change_together(sqlite, count);
         else
             sq_index_advance(writer, IDLE_ROWS, true);
-        if (count > 0 && writer->last_id - writer->indexed > SQ_MAX_BACKLOG)
+        if (count > 0 && writer->last_id - writer->indexed > SQ_MAX_BACKLOG - writer->stale)
             sq_index_advance(writer, BEHIND * count, false);
         sq_checkpoint_if_due(sqlite);
         pthread_mutex_lock(&writer->lock);

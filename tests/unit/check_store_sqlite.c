@@ -250,6 +250,31 @@ START_TEST(show_waits_for_the_change)
 }
 END_TEST
 
+static void count_many(store_operation *operation, size_t made)
+{
+    note_begin(operation, made);
+    self()->writer.stale = SQ_MAX_BACKLOG; /* the writer's own thread is here */
+}
+
+/* The index follows where changes never pause: also where they only change what is there. */
+START_TEST(index_follows_updates)
+{
+    static const char of_b[] = "SELECT count(*) FROM stale WHERE id = "
+                               "(SELECT id FROM entry WHERE path = '/b')";
+    struct told told;
+    ck_assert_int_eq(result_of(CREATE, "/a", "old"), STORE_DONE);
+    ck_assert_int_eq(result_of(CREATE, "/b", "old"), STORE_DONE);
+    wait_for_index();
+    prepare_told(&told, UPDATE, "/b", "new", false);
+    told.waiting.operation.begin = count_many;
+    fixture.store->submit(fixture.store, &told.waiting.operation);
+    await(&told.waiting);
+    for (int i = 0; i < 100; i++)
+        ck_assert_int_eq(result_of(UPDATE, "/a", "newer"), STORE_DONE);
+    ck_assert_str_eq(sql("%s", of_b), "0");
+}
+END_TEST
+
 /* Until the writer has taken all that waits for it. */
 static void wait_for_writer(void)
 {
@@ -396,6 +421,7 @@ int main(void)
     tcase_add_test(tests, texts_of_others);
     tcase_add_test(tests, ids_of_others);
     tcase_add_test(tests, changes_are_told);
+    tcase_add_test(tests, index_follows_updates);
     tcase_add_test(tests, show_waits_for_the_change);
     tcase_add_test(tests, made_together);
     tcase_add_test(tests, close_ends_what_waits);
