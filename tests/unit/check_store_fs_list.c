@@ -271,11 +271,8 @@ START_TEST(work_of_a_search)
     text.name = slice("l*");
     ck_assert_int_eq(search("/d", text, "last"), STORE_DONE);
     text.name = slice("*");
-    text.after = slice("f00001");
+    text.after = slice("f49000");
     ck_assert_int_eq(search("/d", text, "last"), STORE_DONE);
-    text.after = (sttp_slice){0};
-    text.limit = 1;
-    ck_assert_int_eq(search("/d", text, "last"), STORE_TOO_MUCH_WORK);
     ck_assert_int_eq(search("/d", QUERY(.limit = 1), "f00000"), STORE_DONE);
     /* Three files less make room for two directories, and for names that are only looked at. */
     ck_assert_int_eq(remove(place("/root/d/last")), 0);
