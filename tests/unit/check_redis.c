@@ -190,7 +190,8 @@ static void *flood(void *argument)
 /* Neither a value of a gigabyte nor a line without an end takes more memory than is allowed. */
 START_TEST(endless_answers_end_the_connection)
 {
-    static const char *const beginnings[] = {"$1000000000\r\n", "+", "-", "$300000\r\n"};
+    static const char *const beginnings[] = {"$1000000000\r\n", "+", "-", "$300000\r\n",
+                                             "$9223372036854775807\r\n"};
     struct question a;
     pthread_t thread;
 
@@ -546,7 +547,7 @@ int main(void)
     tcase_add_loop_test(tests, refusals_are_nothing, 0, sizeof refusals / sizeof refusals[0]);
     tcase_add_loop_test(tests, nonsense_ends_the_connection, 0,
                         sizeof nonsense / sizeof nonsense[0]);
-    tcase_add_loop_test(tests, endless_answers_end_the_connection, 0, 4);
+    tcase_add_loop_test(tests, endless_answers_end_the_connection, 0, 5);
     tcase_add_test(tests, the_largest_value);
     tcase_add_test(tests, late_answers);
     tcase_add_test(tests, overdue_answers_end_the_connection);
