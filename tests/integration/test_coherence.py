@@ -21,7 +21,7 @@ from postgres_support import Cluster
 from redis_support import Redis
 
 COHERENCE = 1.0
-ABSENT = b"400"
+ABSENT = b"absent"
 PATHS = 6
 SHARED = 2  # of them are written through both servers
 READERS = 6
@@ -235,7 +235,7 @@ class Run:
 
 def measure(cache, delay, bound, *options):
     with two_servers(cache, delay, *options) as (servers, redis):
-        run = Run(servers, bound, 34000 if FULL else 3000)
+        run = Run(servers, bound, 100000 if FULL else 3000)
         run.run()
         hits = int(redis.command("INFO", "stats").decode().partition("keyspace_hits:")[2].split()[0]) \
             if redis else 0
