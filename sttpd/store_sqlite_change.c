@@ -214,6 +214,7 @@ bool sq_change(struct sq_writer *writer, struct sq_change *change, int *code)
 {
     struct work work = {.writer = writer, .connection = &writer->connection, .code = SQLITE_DONE};
 
+    *change = (struct sq_change){.operation = change->operation};
     sq_path_set(&work.path, change->operation->path);
     if (change->operation->action == STTP_ACTION_CREATE)
         change->result = create(&work, change);

@@ -68,6 +68,7 @@ struct sq_connection {
 struct sq_change {
     store_operation *operation;
     store_result result;
+    int error;    /* errno of a failure */
     size_t made;  /* of CREATE: see store_operation */
     bool changes; /* the database, when the transaction commits */
 };

@@ -2,7 +2,8 @@
  * its sync (group commit). While it syncs, the next ones come together.
  *
  * A change that its own rules refuse changes nothing, and the others go on. Where the database
- * fails, the transaction is rolled back and each change in it fails alike. A failure of the commit
+ * fails, the transaction is rolled back and each change in it fails alike, or is tried once more by
+ * itself where it may be one of them that cannot be made. A failure of the commit
  * itself may leave what was written in the log, and a crash after that may bring it to light: so
  * the outcome is unknown, but for those failures that are told before the log is complete. */
 #include <errno.h>
@@ -86,13 +87,13 @@ static store_result commit_result(struct sq_connection *connection, int code)
 }
 
 /* Makes the changes; false where the database failed. */
-static bool change_all(struct sq_writer *writer, unsigned count, int *code)
+static bool change_all(struct sq_writer *writer, struct sq_change *batch, unsigned count, int *code)
 {
     *code = sq_begin_change(writer);
     if (*code != SQLITE_DONE)
         return false;
     for (unsigned i = 0; i < count; i++)
-        if (!sq_change(writer, &writer->batch[i], code))
+        if (!sq_change(writer, &batch[i], code))
             return false;
     return true;
 }
@@ -111,10 +112,12 @@ static void end_steps(struct sq_change *batch, unsigned count)
             batch[i].operation->end(batch[i].operation);
 }
 
-static void set_all(struct sq_change *batch, unsigned count, store_result result)
+static void set_all(struct sq_change *batch, unsigned count, store_result result, int error)
 {
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
         batch[i].result = result;
+        batch[i].error = error;
+    }
 }
 
 /* A commit that failed may have left the transaction open. */
@@ -126,52 +129,56 @@ static void roll_back(struct sq_writer *writer, int64_t last_id, int64_t stale)
     writer->stale = stale;
 }
 
-/* Sets what came of each change; returns the errno of a failure of all. */
-static int run_batch(struct sq_writer *writer, unsigned count)
+/* Whether a failure may be that of one change alone. */
+static bool is_of_one(store_result result)
 {
-    struct sq_change *batch = writer->batch;
-    int64_t last_id = writer->last_id, stale = writer->stale;
-    int code, error;
+    return result == STORE_IO || result == STORE_NO_MEMORY;
+}
 
-    if (!change_all(writer, count, &code)) {
-        set_all(batch, count, sq_result(&writer->connection, code));
-        error = errno;
+/* Sets what came of each change. False where nothing was changed since one of them failed, and the
+ * others may not. */
+static bool run_batch(struct sq_writer *writer, struct sq_change *batch, unsigned count)
+{
+    int64_t last_id = writer->last_id, stale = writer->stale;
+    int code;
+
+    if (!change_all(writer, batch, count, &code)) {
+        store_result result = sq_result(&writer->connection, code);
+        set_all(batch, count, result, errno);
         roll_back(writer, last_id, stale);
-        return error;
+        return !is_of_one(result);
     }
     begin_steps(batch, count);
     code = sq_run(&writer->connection, SQ_COMMIT);
     if (code != SQLITE_DONE) {
-        set_all(batch, count, commit_result(&writer->connection, code));
-        error = errno;
+        store_result result = commit_result(&writer->connection, code);
+        set_all(batch, count, result, errno);
         roll_back(writer, last_id, stale);
-        end_steps(batch, count);
-        return error;
     }
     end_steps(batch, count);
-    return 0;
+    return true;
 }
 
 /* A sync in the background failed: earlier changes may be lost, and somebody must hear it. */
-static int tell_of_loss(struct store_sqlite *sqlite, unsigned count)
+static bool tell_of_loss(struct store_sqlite *sqlite, unsigned count)
 {
     int failure = atomic_exchange(&sqlite->checkpointer.failure, 0);
 
     if (failure != 0)
-        set_all(sqlite->writer.batch, count, STORE_EARLIER_LOST);
-    return failure;
+        set_all(sqlite->writer.batch, count, STORE_EARLIER_LOST, failure);
+    return failure != 0;
 }
 
 static void change_together(struct store_sqlite *sqlite, unsigned count)
 {
-    struct sq_writer *writer = &sqlite->writer;
-    int error = tell_of_loss(sqlite, count);
+    struct sq_change *batch = sqlite->writer.batch;
 
-    if (error == 0)
-        error = run_batch(writer, count);
+    if (!tell_of_loss(sqlite, count) && !run_batch(&sqlite->writer, batch, count) && count > 1)
+        for (unsigned i = 0; i < count; i++)
+            run_batch(&sqlite->writer, &batch[i], 1);
     atomic_store(&sqlite->checkpointer.changed, true);
     for (unsigned i = 0; i < count; i++)
-        sq_complete(sqlite, writer->batch[i].operation, writer->batch[i].result, error);
+        sq_complete(sqlite, batch[i].operation, batch[i].result, batch[i].error);
 }
 
 /* ---- the thread ---- */

@@ -1,6 +1,6 @@
 /* The SQLite store: what each operation answers, that changes are made together, in their order and
  * told of, and how it ends. */
-#include <semaphore.h>
+#include <errno.h>
 
 #include "store_sqlite_support.h"
 
@@ -310,6 +310,37 @@ START_TEST(made_together)
 }
 END_TEST
 
+/* One that the database does not take is no harm to those it is made with. */
+START_TEST(one_fails_alone)
+{
+    enum { MANY = 20, BAD = 7 };
+    static struct waiting_operation changes[MANY], first;
+    static char paths[MANY][16];
+    ck_assert_int_eq(result_of(CREATE, "/bad", "x"), STORE_DONE);
+    ck_assert_int_eq(result_of(CREATE, "/other", "taken"), STORE_DONE);
+    wait_for_index();
+    sql("CREATE UNIQUE INDEX theirs ON entry (text) WHERE text = 'taken'; BEGIN IMMEDIATE");
+    prepare(&first, CREATE, "/first", "x");
+    fixture.store->submit(fixture.store, &first.operation);
+    wait_for_writer();
+    for (int i = 0; i < MANY; i++) {
+        snprintf(paths[i], sizeof paths[i], "/d%d/n", i);
+        prepare(&changes[i], i == BAD ? UPDATE : CREATE, i == BAD ? "/bad" : paths[i],
+                i == BAD ? "taken" : "x");
+        fixture.store->submit(fixture.store, &changes[i].operation);
+    }
+    sql("COMMIT");
+    for (int i = 0; i < MANY; i++) {
+        await(&changes[i]);
+        ck_assert_int_eq(changes[i].operation.result, i == BAD ? STORE_IO : STORE_DONE);
+        ck_assert_int_eq(changes[i].operation.system_errno, i == BAD ? EIO : 0);
+    }
+    await(&first);
+    ck_assert_str_eq(run(SHOW, "/bad", NULL).contents, "x");
+    ck_assert_str_eq(sql("SELECT count(*) FROM entry WHERE path GLOB '/d*/n'"), "19");
+}
+END_TEST
+
 /* ---- the end, and what does not fit ---- */
 
 static void *close_it(void *context)
@@ -424,6 +455,7 @@ int main(void)
     tcase_add_test(tests, index_follows_updates);
     tcase_add_test(tests, show_waits_for_the_change);
     tcase_add_test(tests, made_together);
+    tcase_add_test(tests, one_fails_alone);
     tcase_add_test(tests, close_ends_what_waits);
     tcase_add_test(tests, queue_is_bounded);
     tcase_add_test(tests, log_is_copied);
