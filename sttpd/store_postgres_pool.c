@@ -19,7 +19,8 @@ static struct pg_link *next_away(const struct pg_store *pg)
 void pg_connect_next(struct pg_store *pg)
 {
     struct pg_link *link = next_away(pg);
-    if (link == NULL || pg->connecting != NULL || pg->is_closing ||
+    /* Without a connector the store is just being opened: it connects when it runs. */
+    if (link == NULL || pg->connector == NULL || pg->connecting != NULL || pg->is_closing ||
         event_pending(&pg->retry, EV_TIMEOUT, NULL))
         return;
     pg->connecting = link;

@@ -224,6 +224,47 @@ START_TEST(no_memory)
 }
 END_TEST
 
+static atomic_int event_fails_at; /* the allocation of libevent's that fails */
+
+static bool event_fails(void)
+{
+    return atomic_load(&event_fails_at) > 0 && atomic_fetch_sub(&event_fails_at, 1) == 1;
+}
+
+static void *event_malloc(size_t size)
+{
+    return event_fails() ? NULL : malloc(size);
+}
+
+static void *event_realloc(void *block, size_t size)
+{
+    return event_fails() ? NULL : realloc(block, size);
+}
+
+/* The store opens, or says why not; what it could not watch it connects again. */
+START_TEST(no_memory_for_events)
+{
+    bool failed = true;
+    opened->close(opened);
+    opened = NULL;
+    event_set_mem_functions(event_malloc, event_realloc, free);
+    for (int n = 1; failed; n++) {
+        struct store_settings settings = {
+            .postgres_conninfo = conninfo(), .postgres_pool = 1, .log = &quiet};
+        char error[512];
+        atomic_store(&event_fails_at, n);
+        bool is_open = store_postgres_open(&settings, &opened, error, sizeof error);
+        failed = atomic_exchange(&event_fails_at, 0) <= 0;
+        ck_assert_int_eq(is_open, error[0] == '\0');
+        if (!is_open)
+            continue;
+        ck_assert_str_eq(run(SHOW, "/d/f", NULL).contents, "old");
+        opened->close(opened);
+        opened = NULL;
+    }
+}
+END_TEST
+
 /* ---- the server ends connections ---- */
 
 static void *cut_all_the_time(void *going)
@@ -384,6 +425,7 @@ int main(void)
     tcase_add_test(one, unknown_outcome);
     tcase_add_test(one, reads_go_on);
     tcase_add_test(one, no_memory);
+    tcase_add_test(one, no_memory_for_events);
     tcase_add_test(one, cut_again_and_again);
     tcase_add_test(one, verdicts);
     tcase_add_test(one, one_of_many_is_refused);
