@@ -42,7 +42,8 @@ static bool is_identity(const char *text)
 
 static bool refuse(char *error, size_t capacity, const char *reason)
 {
-    pg_one_line(reason, error, capacity);
+    /* libpq has nothing to say of an answer that did not come in time. */
+    pg_one_line(reason[0] == '\0' ? "it does not answer" : reason, error, capacity);
     return false;
 }
 

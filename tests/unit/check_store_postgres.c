@@ -512,6 +512,17 @@ START_TEST(may_not_notify)
 }
 END_TEST
 
+/* The start does not wait for ever, and says what for. */
+START_TEST(no_answer)
+{
+    opened = open_postgres(NULL);
+    sql("BEGIN");
+    sql("LOCK TABLE sttp_meta");
+    expect_error(conninfo(), "it does not answer");
+    sql("COMMIT");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_postgres");
@@ -535,6 +546,7 @@ int main(void)
     tcase_add_test(basics, made_by_several);
     tcase_add_test(basics, index_in_the_making);
     tcase_add_test(basics, may_not_notify);
+    tcase_add_test(basics, no_answer);
     suite_add_tcase(suite, basics);
     return run_suite(suite);
 }
