@@ -15,7 +15,7 @@ from race_clients import Client, Plan, Processes, Session
 
 AWAY = b'"the database is not available'
 WAIT, ANSWER = 5, 10  # seconds: STORE_POSTGRES_WAIT, STORE_POSTGRES_ANSWER
-SLACK = 3
+SLACK = 6
 PATHS = tuple(b"/%s%d" % (directory, i) for directory in (b"", b"a/x", b"a/d/y") for i in range(4))
 MESSAGE = re.compile(rb'"[^"]*"')
 
@@ -56,7 +56,7 @@ def test_stopped():
             stop()
             expect_away(server, b"SHOW /a", WAIT - 1, WAIT + SLACK)
             for request in (b"SHOW /a", b"CREATE /b x", b"LIST /", b"DELETE /d/", b"UPDATE /a y"):
-                expect_away(server, request, 0, 1)
+                expect_away(server, request, 0, WAIT - 2)
             cluster.start()
             wait_for(server, b"SHOW /a", b"200 ")
             assert lines_of(server, b"SHOW /a", b"SHOW /b")[1:] == [b"x", b"400 /b NOT FOUND"]
