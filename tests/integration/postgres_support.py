@@ -64,6 +64,14 @@ def _owner():
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
+def _is_running(pid):
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 class Server:
     """One PostgreSQL server: a data directory, and the process that has it while it runs."""
 
@@ -137,11 +145,15 @@ class Server:
         end at once and nobody is told."""
         if self.process is None or self.process.poll() is not None:
             return
-        for child in self.children():
+        self._signal(signal.SIGSTOP)  # it starts no more of them
+        children = self.children()
+        for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         self._signal(signal.SIGKILL)
         self.process.wait(START_DEADLINE)
+        # A new server does not start as long as one of them has the memory that they shared.
+        harness.wait_until(lambda: not any(map(_is_running, children)), START_DEADLINE, "the end")
 
     def restart(self):
         self.stop()
