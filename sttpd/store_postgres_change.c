@@ -75,16 +75,19 @@ static void part(struct pg_link *link)
     }
 }
 
-/* The one that waits for a lock holds up no others: it comes behind them. */
+/* Those among which one waits for a lock hold up no others: they come behind them. */
 static void let_others_pass(struct pg_link *link)
 {
-    store_result result;
-    struct pg_task *task = take_tasks(link);
-    task->alone = true;
-    if (is_over(link, task, &result))
-        pg_complete(link->store, task, result);
-    else
-        pg_wait(link->store, task);
+    struct pg_task *next;
+    for (struct pg_task *task = take_tasks(link); task != NULL; task = next) {
+        store_result result;
+        next = task->next;
+        task->alone = true;
+        if (is_over(link, task, &result))
+            pg_complete(link->store, task, result);
+        else
+            pg_wait(link->store, task);
+    }
 }
 
 /* They keep their order. */
@@ -116,7 +119,7 @@ void pg_fail_tasks(struct pg_link *link)
     }
     if (is_together && (verdict == PG_GIVE_UP || verdict == PG_PART))
         part(link);
-    if (verdict == PG_PART && !is_together)
+    if (verdict == PG_PART)
         let_others_pass(link);
     else
         retry_all(link);
