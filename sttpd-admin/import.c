@@ -59,7 +59,7 @@ static void put_item(struct import *import, const struct ndjson_item *item)
     sttp_slice path = {item->path, item->path_size};
 
     /* Two texts for one path: the second one comes after the first one. */
-    while (work_has(&import->put.work, path))
+    while (put_must_wait(&import->put, path))
         work_wait(&import->put.work);
     struct job *begun = work_next(&import->put.work, path);
     begun->line = import->line;

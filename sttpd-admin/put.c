@@ -3,7 +3,8 @@
  *
  * No operation makes a directory alone: a file in it is created and deleted. Its name is one that
  * no request can name, so that nobody sees it, and what a kill leaves of it goes at the next run.
- */
+ * Where there is no room for that name it is one that may be somebody's text: then it is deleted
+ * only where it was created here, and nothing else is under way meanwhile. */
 #include "put.h"
 
 #include <inttypes.h>
@@ -121,14 +122,8 @@ void put_text(struct job *job)
 
 /* ---- directories ---- */
 
-static void on_emptied(struct job *job)
+static void end_directory(struct job *job)
 {
-    store_result result = job->operation.result;
-
-    if (result != STORE_DONE && result != STORE_NOT_FOUND) {
-        put_fail(job, "the target");
-        return;
-    }
     if (job->is_absent)
         put_of(job)->directories++;
     else
@@ -136,30 +131,56 @@ static void on_emptied(struct job *job)
     job_end(job);
 }
 
+static void on_emptied(struct job *job)
+{
+    store_result result = job->operation.result;
+
+    if (result != STORE_DONE && result != STORE_NOT_FOUND)
+        put_fail(job, "the target");
+    else
+        end_directory(job);
+}
+
+static bool has_room(sttp_slice directory)
+{
+    return directory.size + strlen(PLACEHOLDER) <= STTP_MAX_PATH;
+}
+
 /* The path of the file that stands in the directory for a moment, behind the directory's own. */
 static sttp_slice placeholder(struct job *job)
 {
-    sttp_slice name = STTP_SLICE(PLACEHOLDER);
+    sttp_slice name =
+        has_room(job_path(job)) ? STTP_SLICE(PLACEHOLDER) : STTP_SLICE(SHORT_PLACEHOLDER);
 
-    if (job->path_size + name.size > STTP_MAX_PATH)
-        name = STTP_SLICE(SHORT_PLACEHOLDER);
     memcpy(job->path + job->path_size, name.data, name.size);
     return (sttp_slice){job->path, job->path_size + name.size};
 }
 
+static void empty(struct job *job)
+{
+    job_ask(job, put_of(job)->target, STTP_ACTION_DELETE, placeholder(job), on_emptied);
+}
+
 static void on_filled(struct job *job)
 {
-    if (job->operation.result != STORE_DONE && job->operation.result != STORE_EXISTS)
+    store_result result = job->operation.result;
+
+    if (result != STORE_DONE && result != STORE_EXISTS)
         put_fail(job, "the target");
+    else if (result == STORE_DONE || has_room(job_path(job)))
+        empty(job);
     else
-        job_ask(job, put_of(job)->target, STTP_ACTION_DELETE, placeholder(job), on_emptied);
+        end_directory(job); /* somebody else made it just now */
 }
 
 static void on_listed(struct job *job)
 {
     switch (job->operation.result) {
     case STORE_DONE:
-        job_ask(job, put_of(job)->target, STTP_ACTION_DELETE, placeholder(job), on_emptied);
+        if (has_room(job_path(job)))
+            empty(job);
+        else
+            end_directory(job);
         break;
     case STORE_NOT_FOUND:
     case STORE_PATH_NOT_FOUND:
@@ -178,6 +199,11 @@ void put_directory(struct job *job)
 }
 
 /* ---- all of them ---- */
+
+bool put_must_wait(const struct put *put, sttp_slice path)
+{
+    return work_has(&put->work, path) || (put->work.count > 0 && !has_room(path));
+}
 
 static void on_retired(void *context, struct job *job)
 {

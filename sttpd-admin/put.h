@@ -21,6 +21,9 @@ struct put {
 /* False where memory is out, which was told. `progress` says what is counted: "copied". */
 bool put_start(struct put *put, store *target, bool overwrites, const char *progress);
 
+/* Whether a job for the path has to wait for jobs under way, one for the same path above all. */
+bool put_must_wait(const struct put *put, sttp_slice path);
+
 /* Puts the text, or the empty directory, of a job of `put->work`. */
 void put_text(struct job *job);
 void put_directory(struct job *job);

@@ -170,6 +170,35 @@ START_TEST(a_long_directory_has_a_file_with_a_short_name)
 }
 END_TEST
 
+/* The short name may be somebody's: what was not created here stays. */
+START_TEST(a_file_with_a_short_name_is_deleted_only_where_it_was_made)
+{
+    static const struct {
+        const char *answers, *asked;
+        unsigned made;
+    } given[] = {{"d", "LIST", 0}, {"ne", "LIST CREATE", 1}, {"ndd", "LIST CREATE DELETE", 1}};
+    char path[1019];
+    sttp_slice directory = {path, sizeof path - 1};
+
+    memset(path, 'x', sizeof path);
+    for (size_t k = 0; k < sizeof path; k += 200)
+        path[k] = '/';
+    path[sizeof path - 2] = '/';
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        struct script script = {.base.submit = submit, .answers = given[i].answers};
+        struct put put;
+        ck_assert(put_start(&put, &script.base, false, "put"));
+        put_directory(work_next(&put.work, directory));
+        ck_assert(put_must_wait(&put, (sttp_slice){path, sizeof path}));
+        ck_assert(!put_must_wait(&put, STTP_SLICE("/short")));
+        ck_assert(put_finish(&put));
+        ck_assert_str_eq(script.asked, given[i].asked);
+        ck_assert_uint_eq(put.directories, given[i].made);
+        ck_assert_uint_eq(put.same, !given[i].made);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("admin_put");
@@ -177,6 +206,7 @@ int main(void)
 
     tcase_add_loop_test(tests, each_answer_has_its_consequence, 0, sizeof cases / sizeof *cases);
     tcase_add_test(tests, a_long_directory_has_a_file_with_a_short_name);
+    tcase_add_test(tests, a_file_with_a_short_name_is_deleted_only_where_it_was_made);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
