@@ -144,8 +144,9 @@ static int run_one(const struct arguments *arguments)
 {
     struct place place;
     int status = place_read(&place, arguments->to);
+    bool writes = arguments->command == COMMAND_IMPORT;
 
-    if (status == ADMIN_DONE && !place_open(&place))
+    if (status == ADMIN_DONE && !(writes ? place_open(&place) : place_open_source(&place)))
         status = ADMIN_FAILED;
     if (status == ADMIN_DONE && arguments->command == COMMAND_EXPORT)
         status = run_export(&place, stdout);
@@ -167,7 +168,7 @@ static int run_both(const struct arguments *arguments)
         say("%s and %s: one is in the other", from.options.docroot, to.options.docroot);
         status = ADMIN_FAILED;
     }
-    if (status == ADMIN_DONE && !(place_open(&from) && place_open(&to)))
+    if (status == ADMIN_DONE && !(place_open_source(&from) && place_open(&to)))
         status = ADMIN_FAILED;
     if (status == ADMIN_DONE)
         status = run_copy(&from, &to, arguments->overwrites);

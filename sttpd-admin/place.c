@@ -98,6 +98,17 @@ bool place_open(struct place *place)
     return storage_open(&place->options, &place->log, NULL, &place->store);
 }
 
+bool place_open_source(struct place *place)
+{
+    const char *file = place->options.sqlite_path;
+
+    if (place->options.backend == STORAGE_SQLITE && access(file, F_OK) != 0) {
+        say("database %s: %m", file);
+        return false;
+    }
+    return place_open(place);
+}
+
 bool place_close(struct place *place)
 {
     char name[PATH_MAX + 32];

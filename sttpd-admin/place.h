@@ -21,8 +21,13 @@ int place_read(struct place *place, const char *text);
  * has written. */
 bool place_overlaps(const struct place *a, const struct place *b);
 
-/* Opens the store. False where it cannot be used, which was told. */
+/* Opens the store; a database in a file is made where it is not there. False where it cannot be
+ * used, which was told. */
 bool place_open(struct place *place);
+
+/* The same for a store that is only read: a file that is not there is told, and not made, so that a
+ * mistyped name is not taken for an empty store. */
+bool place_open_source(struct place *place);
 
 /* False where the store has lost something, which was told. */
 bool place_close(struct place *place);

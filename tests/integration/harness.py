@@ -59,6 +59,9 @@ def _bin_directory():
 
 BIN = _bin_directory()
 
+# The stores that sttpd loads, built as they are installed: below lib/x86_64-linux-gnu for /usr.
+MODULES = next(BIN.parent.glob("lib/**/sttp"), BIN.parent / "lib" / "sttp")
+
 # Sanitizers keep freed memory, add to each allocation, and take their time: what a program takes
 # then says nothing.
 SANITIZED = any(name in (BIN / "sttpd").read_bytes() for name in (b"__asan_init", b"__tsan_init"))

@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 import postgres_support
-from harness import (BIN, FULL, MEMORY, SANITIZED, SANITIZER_REPORT, SEED, Server, run_tests,
-                     temporary_directory, wait_until)
+from harness import (BIN, FULL, MEMORY, MODULES, SANITIZED, SANITIZER_REPORT, SEED, Server,
+                     run_tests, temporary_directory, wait_until)
 
 ADMIN = BIN / "sttpd-admin"
 MANUAL = pathlib.Path(__file__).parents[2] / "docs" / "sttpd-admin.1.scd"
@@ -106,7 +106,6 @@ class Postgres:
 
 
 CLEANUP = contextlib.ExitStack()
-MODULES = BIN.parent / "lib" / "sttp"
 DATABASES = [kind for kind, name in ((Sqlite, "sqlite"), (Postgres, "postgres"))
              if (MODULES / f"sttpd-{name}.so").exists()]
 
@@ -231,6 +230,43 @@ def test_what_differs_is_told_and_stays_or_is_replaced():
         assert run.told == []
         assert read_tree(target.root) == {**other, **tree, b"d": {b"b": b"same", b"c": b"more"}}
         assert read_tree(source.root) == tree
+
+
+def long_directory(inside):
+    """A tree with an empty directory that has room for a name of one byte alone."""
+    return {b"x" * 255: {b"x" * 255: {b"x" * 255: {b"y" * 252: inside}}}}
+
+
+def test_a_text_in_a_directory_with_a_long_path_stays():
+    with two_roots(long_directory({}), long_directory({b"d": b"precious"})) as (source, target):
+        run = copy(source.place, target.place)
+        assert run.counts == (0, 0, 1, 0, 0, 0), run.out
+        assert "1 more names are at the target and stay\n" in run.out
+        assert read_tree(target.root) == long_directory({b"d": b"precious"})
+
+
+def test_lines_of_a_directory_with_a_long_path_and_of_a_text_in_it():
+    (directory,) = paths_of(long_directory({}))
+    lines = [json.dumps({"directory": directory.decode()}),
+             json.dumps({"path": directory.decode() + "d", "text": "precious"})]
+    for order in (lines, lines[::-1]):
+        for kind in (Files, *DATABASES):
+            with two_roots({}) as (_, back), temporary_directory() as folder:
+                target = kind(folder / "target")
+                Run("import", target.place, stdin=("\n".join(order) + "\n").encode())
+                copy(target.place, back.place)
+                assert read_tree(back.root) == long_directory({b"d": b"precious"})
+
+
+def test_a_source_that_is_not_there_is_not_taken_for_an_empty_one():
+    with two_roots({}) as (_, target), temporary_directory() as directory:
+        place = f"sqlite:{directory}/mistyped.db"
+        for arguments in (("export", place), ("check", place),
+                          ("copy", "--from", place, "--to", target.place)):
+            run = Run(*arguments, status=1)
+            assert run.told == [f"sttpd-admin: database {directory}/mistyped.db: "
+                                "No such file or directory"], run.error
+            assert run.out == "" and not list(directory.iterdir())
 
 
 def test_files_and_directories_of_one_name_are_told():
@@ -618,6 +654,7 @@ def test_check_tells_of_rows_that_somebody_else_wrote():
     for kind in DATABASES:
         with temporary_directory() as directory:
             database = kind(directory / "middle")
+            Run("import", database.place)
             assert Run("check", database.place).out.startswith("0 texts and 0 directories are good")
             for path, is_directory, text, _ in ROWS:
                 put_row(database, path, is_directory, text)
