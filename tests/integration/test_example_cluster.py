@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 
-from harness import BIN, UNPRIVILEGED, run_tests, temporary_directory
+from harness import BIN, MODULES, UNPRIVILEGED, run_tests, temporary_directory
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "cluster"
 TIMEOUT = 120
@@ -53,7 +53,7 @@ def example():
         (directory / "bin").mkdir()
         for program in PROGRAMS:
             shutil.copy(BIN / program, directory / "bin")
-        shutil.copytree(BIN.parent / "lib" / "sttp", directory / "lib" / "sttp")
+        shutil.copytree(MODULES, directory / MODULES.relative_to(BIN.parent))
         shutil.copytree(EXAMPLE, directory / "cluster")
         work = directory / "work"
         work.mkdir()
