@@ -112,8 +112,12 @@ static void give_reader(struct store_sqlite *sqlite, struct sq_connection *reade
         return;
     }
     pthread_mutex_lock(&sqlite->readers_lock);
-    reader->next = sqlite->readers;
-    sqlite->readers = reader;
+    /* Those that keep much of the database go first, and of these the one that was used last. */
+    struct sq_connection **place = &sqlite->readers;
+    while (*place != NULL && (*place)->is_large && !reader->is_large)
+        place = &(*place)->next;
+    reader->next = *place;
+    *place = reader;
     pthread_mutex_unlock(&sqlite->readers_lock);
 }
 

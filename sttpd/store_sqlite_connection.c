@@ -26,7 +26,7 @@ static const char *const statements[SQ_STATEMENTS] = {
     [SQ_MATCHES] = "SELECT entry.path, entry.text FROM search CROSS JOIN entry "
                    "ON entry.id = search.rowid WHERE search MATCH ?1",
     [SQ_SAMPLE] = "SELECT text FROM entry WHERE id <= (SELECT indexed FROM progress) "
-                  "ORDER BY id DESC LIMIT 64",
+                  "ORDER BY id DESC LIMIT 32",
     [SQ_NOT_INDEXED] = "SELECT path, text FROM entry "
                        "WHERE id > (SELECT indexed FROM progress)",
     [SQ_CHANGED] = "SELECT entry.path, entry.text FROM stale CROSS JOIN entry "
@@ -150,6 +150,7 @@ int sq_connection_open(struct sq_connection *connection, const struct store_sqli
 
     if (code != SQLITE_OK)
         return code;
+    connection->is_large = large;
     sqlite3_extended_result_codes(connection->db, 1);
     sqlite3_busy_handler(connection->db, wait_for_lock, NULL);
     distrust(connection->db);

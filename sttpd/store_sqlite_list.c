@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    FIRST = 64, /* rows that are scanned before anything else */
+    FIRST = 32, /* rows that are scanned before anything else */
     TRY = 4096, /* rows for the first try of each way */
     GROWTH = 4
 };

@@ -62,6 +62,7 @@ struct sq_connection {
     sqlite3 *db;
     sqlite3_stmt *statements[SQ_STATEMENTS]; /* prepared when they are needed first */
     struct sq_connection *next;              /* of the readers that nobody uses */
+    bool is_large;                           /* it keeps much of the database in memory */
 };
 
 /* A change on its way through the writer. */

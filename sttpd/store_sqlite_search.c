@@ -9,7 +9,7 @@
 
 enum {
     TRIGRAM = 3,
-    RARE = 2 /* texts of those in SQ_SAMPLE that have a trigram which seems to be rare */
+    RARE = 1 /* texts of those in SQ_SAMPLE that have a trigram which seems to be rare */
 };
 
 /* Names that are kept beyond one and a half times the limit, so that small limits do not sort all
