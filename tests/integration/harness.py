@@ -60,7 +60,7 @@ def _bin_directory():
 BIN = _bin_directory()
 
 # The stores that sttpd loads, built as they are installed: below lib/x86_64-linux-gnu for /usr.
-MODULES = next(BIN.parent.glob("lib/**/sttp"), BIN.parent / "lib" / "sttp")
+MODULES = next(BIN.parent.glob("lib/**/sttpd-*.so"), BIN.parent / "lib" / "sttp" / "none").parent
 
 # Sanitizers keep freed memory, add to each allocation, and take their time: what a program takes
 # then says nothing.
