@@ -33,6 +33,7 @@ command -v redis-server >/dev/null || fail "Redis is not there; install the Debi
 
 # ---- processes ----
 
+umask 022 # where root starts it another user reads the settings
 directory=$(mktemp -d "${TMPDIR:-/tmp}/sttp-cluster-XXXXXX")
 chmod 755 "$directory"
 declare -A process=()

@@ -92,7 +92,7 @@ def test_the_tour_as_each_user():
         if options and not UNPRIVILEGED:
             continue
         with example() as directory:
-            process = start(directory, "--once", **options)
+            process = start(directory, "--once", umask=0o077, **options)
             output, _ = process.communicate(timeout=TIMEOUT)
             assert process.returncode == 0, output
             assert TOUR.search(output), output
