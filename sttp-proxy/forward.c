@@ -148,6 +148,7 @@ void relay_forward(struct worker *worker, const sttp_request *request, sttp_repl
     struct relay *relay = relay_create(worker, request, reply, NULL, slice_of(target.key));
     if (relay == NULL || !judge(relay, &target, verdict) || relay_is_cached(relay))
         return;
+    budget_add(worker->proxy->forwarded, 1, relay->started);
     relay->upstream = worker->proxy->parent;
     if (relay->upstream != NULL) {
         submit(relay, worker_pool(worker, relay->upstream, relay->hops), STTP_ERR_MEMORY);

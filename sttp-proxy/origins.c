@@ -155,6 +155,8 @@ static bool open_pool(struct worker *worker, struct origin *origin)
         .idle_timeout_ms = (unsigned)from->upstream_idle_timeout,
         .permit = permit,
         .permit_context = origin,
+        .may_repeat = proxy_repeat_forwarded,
+        .may_repeat_context = worker->proxy,
     };
 
     return sttp_pool_create(worker->loop.async, &options, &origin->pool) == STTP_OK;

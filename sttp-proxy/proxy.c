@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sttp/server.h>
+
 #include "sttp-proxy/failure.h"
 
 /* ---- upstreams ---- */
@@ -131,8 +133,8 @@ static bool init_faults(struct proxy *proxy, const struct proxy_options *from)
 
 bool proxy_init(struct proxy *proxy, const struct proxy_options *options, log_sink *log)
 {
-    *proxy = (struct proxy){.options = options, .log = log};
-    return init_groups(proxy, options) && init_parent(proxy, options) &&
+    *proxy = (struct proxy){.options = options, .log = log, .forwarded = budget_create()};
+    return proxy->forwarded != NULL && init_groups(proxy, options) && init_parent(proxy, options) &&
            init_guard(proxy, options) && init_faults(proxy, options);
 }
 
@@ -152,8 +154,30 @@ void proxy_release(struct proxy *proxy)
     free(proxy->groups);
     route_table_destroy(proxy->routes);
     guard_destroy(proxy->guard);
+    budget_destroy(proxy->forwarded);
     fault_rules_destroy(proxy->faults);
     free(proxy->parent);
+}
+
+/* ---- repeats ---- */
+
+/* Hosts and the parent have no health that tells when one goes down: so what was in flight on a
+ * connection is granted no more often than grants end. */
+size_t proxy_repeat_forwarded(void *context, size_t count)
+{
+    struct proxy *proxy = context;
+    uint64_t now = sttp_server_now();
+    unsigned long long next = atomic_load(&proxy->next_grant);
+    size_t taken = 0;
+
+    if (now >= next &&
+        atomic_compare_exchange_strong(&proxy->next_grant, &next, now + BUDGET_GRANT_LASTS))
+        budget_grant(proxy->forwarded, count, now);
+    while (taken < count && budget_take(proxy->forwarded, now))
+        taken++;
+    for (size_t i = 0; i < count; i++)
+        proxy_count(proxy, i < taken ? COUNT_RETRIES : COUNT_NO_BUDGET);
+    return taken;
 }
 
 /* ---- the log ---- */

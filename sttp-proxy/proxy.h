@@ -90,11 +90,13 @@ struct proxy {
     struct group *groups;
     size_t group_count;
     size_t largest_group;
-    struct upstream *parent; /* NULL where there is none */
-    unsigned upstream_count; /* of all groups, and the parent */
-    guard_rules *guard;      /* NULL where nothing is forwarded */
-    sttp_cache *cache;       /* NULL: none */
-    fault_rules *faults;     /* NULL: none */
+    struct upstream *parent;  /* NULL where there is none */
+    unsigned upstream_count;  /* of all groups, and the parent */
+    guard_rules *guard;       /* NULL where nothing is forwarded */
+    retry_budget *forwarded;  /* of all requests that are forwarded */
+    atomic_ullong next_grant; /* sttp_server_now from which `forwarded` may have another one */
+    sttp_cache *cache;        /* NULL: none */
+    fault_rules *faults;      /* NULL: none */
     atomic_ullong counts[PROXY_COUNTS];
 };
 
@@ -109,6 +111,10 @@ void proxy_log_health(struct proxy *proxy, struct upstream *upstream, health_cha
 
 /* Writes the counters to the log. */
 void proxy_log_counts(struct proxy *proxy);
+
+/* Of `count` requests that were forwarded over a connection that has ended, how many may be sent
+ * again: the `may_repeat` of a pool, for which the proxy is the context. */
+size_t proxy_repeat_forwarded(void *proxy, size_t count);
 
 static inline void proxy_count(struct proxy *proxy, enum proxy_count count)
 {

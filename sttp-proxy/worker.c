@@ -29,6 +29,8 @@ static sttp_pool *open_pool(struct worker *worker, struct upstream *upstream, un
         .backoff_max_ms = WORKER_MAX_BACKOFF,
         .idle_timeout_ms = (unsigned)from->upstream_idle_timeout,
         .no_repeat = upstream->group != NULL, /* which has a budget for that */
+        .may_repeat = proxy_repeat_forwarded,
+        .may_repeat_context = worker->proxy,
     };
 
     if (upstream->sends_hops) {

@@ -10,29 +10,48 @@ static bool is_repeatable(const sttp_call *call)
     return !sttp_action_is_change(call->action) && !call->pool->no_repeat;
 }
 
-/* Whether the oldest call of a link that is lost shall have another try. */
-static bool has_another_try(const sttp__link *link, const sttp_call *call, bool kept)
+/* Whether a call of a link that is lost is to have another try, if there is still room for it among
+ * the repeats. The oldest one, where it was sent, only if the connection had been kept. */
+static bool has_another_try(const sttp__link *link, const sttp_call *call, bool is_oldest,
+                            bool kept)
 {
-    if (!call->sent)
-        return link->answers > 0 || call->since - link->used_at >= STTP__STALE_TIME;
-    return kept && !call->repeated && is_repeatable(call);
+    if (call->sent)
+        return is_repeatable(call) && (!is_oldest || (kept && !call->repeated));
+    return !is_oldest || link->answers > 0 || call->since - link->used_at >= STTP__STALE_TIME;
+}
+
+/* How many of the calls that were sent may be repeated. */
+static size_t count_repeats(const sttp__link *link, bool kept)
+{
+    const sttp_pool *pool = link->pool;
+    const sttp_call *oldest = TAILQ_FIRST(&link->slots);
+    const sttp_call *call;
+    size_t count = 0;
+
+    if (pool->may_repeat == NULL)
+        return SIZE_MAX;
+    TAILQ_FOREACH(call, &link->slots, entry)
+    count += call->sent && call->done != NULL && has_another_try(link, call, call == oldest, kept);
+    return count > 0 ? pool->may_repeat(pool->may_repeat_context, count) : 0;
 }
 
 /* Leaves only the calls that have to end now. */
 static void move_elsewhere(sttp__link *link, bool kept)
 {
-    sttp_call *oldest = TAILQ_FIRST(&link->slots);
+    size_t repeats = count_repeats(link, kept);
+    const sttp_call *oldest = TAILQ_FIRST(&link->slots);
     sttp_call *call, *next;
 
-    for (call = oldest; call != NULL; call = next) {
-        bool again =
-            call == oldest ? has_another_try(link, call, kept) : !call->sent || is_repeatable(call);
+    for (call = TAILQ_FIRST(&link->slots); call != NULL; call = next) {
+        bool is_oldest = call == oldest;
+        bool sent = call->sent;
 
         next = TAILQ_NEXT(call, entry);
         if (call->done == NULL) {
             sttp__call_release(call);
-        } else if (again) {
-            call->repeated = call->repeated || (call == oldest && call->sent);
+        } else if (has_another_try(link, call, is_oldest, kept) && (!sent || repeats > 0)) {
+            repeats -= sent;
+            call->repeated = call->repeated || (is_oldest && sent);
             sttp__pool_queue(link->pool, call, true);
         }
     }

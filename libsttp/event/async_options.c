@@ -182,6 +182,8 @@ static void copy_numbers(sttp_pool *pool, const sttp_pool_options *o)
     pool->backoff_max = o->backoff_max_ms * millisecond;
     pool->parsed = o->parsed;
     pool->no_repeat = o->no_repeat;
+    pool->may_repeat = o->may_repeat;
+    pool->may_repeat_context = o->may_repeat_context;
     pool->preamble_size = o->preamble_size;
     pool->permit = o->permit;
     pool->permit_context = o->permit_context;

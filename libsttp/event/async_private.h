@@ -241,6 +241,8 @@ struct sttp_pool {
     uint64_t backoff_max;
     bool parsed;
     bool no_repeat;
+    size_t (*may_repeat)(void *context, size_t count); /* NULL: all may be */
+    void *may_repeat_context;
     char *preamble;
     size_t preamble_size;
     bool (*permit)(void *context, const struct sockaddr *address);

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -11,7 +12,7 @@ from collections import Counter
 from bench_support import FakeServer
 from harness import FULL, NO_CACHE, SANITIZED, Server, connect, free_port, read_line, run_tests, \
     wait_until
-from proxy_support import Proxy, Upstream, reverse, upstream
+from proxy_support import Proxy, Upstream, forward, reverse, upstream
 
 ROUNDS = 10 if FULL else 3
 CLIENTS = 8
@@ -321,6 +322,66 @@ def test_an_answer_that_is_none():
                 assert len(line) < 1000 and "\x1b" not in line, line
                 other.sendall(b"SHOW /good/a\n")
                 assert read_line(other) + read_line(other) == b"200 /good/a OK\n/good/a\n"
+
+
+class Unfaithful:
+    """An origin that answers three requests of each connection, takes what comes behind them and
+    closes. Counts what it has got, but for what it closes without reading."""
+
+    def __init__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self._listener.getsockname()
+        self.got = Counter()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _run(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                self._serve(connection)
+
+    def _serve(self, connection):
+        answered, data = 0, b""
+        while answered <= 3:
+            received = connection.recv(1 << 16)
+            if not received:
+                return
+            data += received
+            *lines, data = data.split(b"\n")
+            self.got.update(lines)
+            for line in lines:
+                answered += 1
+                if answered <= 3:
+                    connection.sendall(b"200 %s OK\nx\n" % line.split(b" ")[1])
+
+
+def test_repeats_to_a_host_are_within_the_budget():
+    """A fifth of what is asked, ten for each second, and what one connection had under way."""
+    count, in_flight = 3000, 64
+    settings = forward("127.0.0.1:*", clients=["127.0.0.1"])
+    limits = {"max_upstream_connections": 1, "max_upstream_in_flight": in_flight,
+              "max_in_flight": count}
+    with Unfaithful() as origin, Proxy({**settings, **limits}) as proxy:
+        answer = proxy.forward(origin.address, b"".join(b"SHOW /%d\n" % i for i in range(count)))
+        told = [line for line in answer.split(b"\n") if line.startswith((b"200 ", b"500 "))]
+        assert len(told) == count, len(told)
+        assert [line.split(b" ")[1].rpartition(b"/")[2] for line in told] == \
+            [b"%d" % i for i in range(count)]
+        assert any(line.startswith(b"200 ") for line in told)
+        repeats = origin.got.total() - len(origin.got)
+        assert 0 < repeats <= count // 5 + 10 * 10 + in_flight, repeats
 
 
 if __name__ == "__main__":

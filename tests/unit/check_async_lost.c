@@ -86,6 +86,43 @@ START_TEST(test_never_repeated)
 }
 END_TEST
 
+static size_t repeat_one(void *context, size_t count)
+{
+    *(size_t *)context += count;
+    return 1;
+}
+
+/* Changes and what was not sent do not count, and the oldest one is the first of them. */
+START_TEST(test_some_are_repeated)
+{
+    size_t asked = 0;
+    result *r[4];
+    int fd;
+
+    open_test((sttp_pool_options){.may_repeat = repeat_one, .may_repeat_context = &asked});
+    fd = warm_up();
+    r[0] = show("/a");
+    r[1] = show("/b");
+    r[2] = show("/c");
+    hear(fd, "SHOW /a\nSHOW /b\nSHOW /c\n");
+    r[3] = ask(STTP_ACTION_DELETE, "/d");
+    close(fd);
+    fd = accept_peer();
+    check_error(r[1], STTP_ERR_EMPTY_ANSWER, STTP_PHASE_RECEIVE, "without an answer, after");
+    check_error(r[2], STTP_ERR_EMPTY_ANSWER, STTP_PHASE_RECEIVE, "without an answer, after");
+    ck_assert_uint_eq(asked, 3);
+    hear(fd, "SHOW /a\n");
+    say(fd, "200 /a OK\na\n");
+    check_answer(r[0], "a");
+    hear(fd, "DELETE /d\n");
+    close(fd);
+    await_results(6);
+    check_unknown(r[3], STTP_ERR_EMPTY_ANSWER);
+    ck_assert_uint_eq(asked, 3);
+    close_test();
+}
+END_TEST
+
 START_TEST(test_cut_short)
 {
     result *r[2];
@@ -524,6 +561,7 @@ int main(void)
     tcase_add_test(cases, test_closed_among_answers);
     tcase_add_test(cases, test_repeated_once);
     tcase_add_test(cases, test_never_repeated);
+    tcase_add_test(cases, test_some_are_repeated);
     tcase_add_test(cases, test_cut_short);
     tcase_add_test(cases, test_stale);
     tcase_add_test(cases, test_stale_unused);

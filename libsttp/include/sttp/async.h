@@ -157,7 +157,8 @@ typedef struct sttp_pool_options {
      * checked again. */
     bool parsed;
 
-    /* A request that was sent is never repeated; otherwise SHOW and LIST are, as client.h says. */
+    /* A request that was sent is never repeated; otherwise SHOW and LIST are, as client.h says, within
+     * what `may_repeat` allows. */
     bool no_repeat;
 
     /* Sent first on each connection, at most 4,096 bytes: a PROXY protocol header, for instance. */
@@ -171,6 +172,12 @@ typedef struct sttp_pool_options {
 
     void (*event)(void *context, const sttp_pool_event *event); /* default: nobody is told */
     void *event_context;
+
+    /* Asked when a connection has ended with `count` requests that were sent and would be repeated:
+     * how many of them, the first ones, may be. Default: all. Called within the client; it must
+     * not call it. */
+    size_t (*may_repeat)(void *context, size_t count);
+    void *may_repeat_context;
 } sttp_pool_options;
 
 /* Makes a pool; connections are made when they are needed. STTP_OK; STTP_ERR_MEMORY, or
