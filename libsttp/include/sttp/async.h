@@ -157,8 +157,8 @@ typedef struct sttp_pool_options {
      * checked again. */
     bool parsed;
 
-    /* A request that was sent is never repeated; otherwise SHOW and LIST are, as client.h says, within
-     * what `may_repeat` allows. */
+    /* A request that was sent is never repeated; otherwise SHOW and LIST are, as client.h says,
+     * within what `may_repeat` allows. */
     bool no_repeat;
 
     /* Sent first on each connection, at most 4,096 bytes: a PROXY protocol header, for instance. */
