@@ -91,11 +91,12 @@ def speed(load, cases, directory, core):
 
 
 def upstream_connections(port):
-    """Connections that are open to a port of 127.0.0.1, counted at its end of them."""
+    """Connections that are open to a port of 127.0.0.1, counted at its end of them. While others
+    come and go the kernel may list one several times."""
     local = f"0100007F:{port:04X}"
     with open("/proc/net/tcp", encoding="ascii") as lines:
-        return sum(line.split()[1] == local and line.split()[3] == "01"
-                   for line in list(lines)[1:])
+        rows = [line.split() for line in list(lines)[1:]]
+    return len({row[2] for row in rows if row[1] == local and row[3] == "01"})
 
 
 def most_at_work(load, proxy, upstream):
