@@ -22,6 +22,7 @@ enum {
     STORE_GRACE = 1,             /* seconds that the store has beyond the engine's deadline */
     DESCRIPTORS_BESIDES = 128,   /* what is open beside the following, about */
     DESCRIPTORS_OF_WORKER = 6,   /* each has a socket of each listener besides */
+    DESCRIPTORS_OF_REDIS = 2,    /* of each worker: the socket, and what wakes it for it */
     LARGE_ALLOCATION = 128 << 10 /* bytes */
 };
 
@@ -45,8 +46,9 @@ static void fit_descriptor_limit(struct sttpd *sttpd)
     struct sttpd_options *options = &sttpd->options;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t workers = options->threads > 0 ? options->threads : (uint64_t)processors;
-    uint64_t besides = storage_descriptors(options) + DESCRIPTORS_BESIDES +
-                       workers * (DESCRIPTORS_OF_WORKER + options->listen.listen.count);
+    uint64_t each = DESCRIPTORS_OF_WORKER + options->listen.listen.count +
+                    (options->cache_backend != CACHE_MEMORY ? DESCRIPTORS_OF_REDIS : 0);
+    uint64_t besides = storage_descriptors(options) + DESCRIPTORS_BESIDES + workers * each;
 
     options->max_connections =
         service_fit_connections(&sttpd->log, options->max_connections, besides);

@@ -245,6 +245,20 @@ def test_two_servers_with_stores_of_their_own():
             assert show(second, b"/a") == b"new"
 
 
+# -- open files
+
+
+def test_every_worker_has_its_open_files():
+    """A connection to Redis, and what wakes the worker for it."""
+    def needed(backend):
+        with Server(*arguments(f"127.0.0.1:{free_port()}", backend), "--threads", 8, store="fs",
+                    wrapper=["prlimit", "--nofile=1000"]) as server:
+            line = server.wait_log(r" warning max_connections is .*")
+            return int(line.partition("raise it to ")[2].split()[0])
+
+    assert needed("redis") == needed("both") == needed("memory") + 8 * 2
+
+
 # -- steps that come late
 
 
