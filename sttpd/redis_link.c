@@ -14,7 +14,7 @@
 
 enum { FIRST_PAUSE = 100, LONGEST_PAUSE = 5000, START_TIMEOUT = 1000 }; /* milliseconds */
 
-void redis_link_arm(redis_link *link, uint64_t at)
+bool redis_link_arm(redis_link *link, uint64_t at)
 {
     uint64_t now = sttp_server_now();
     uint64_t delay = at > now ? at - now : 1;
@@ -22,9 +22,11 @@ void redis_link_arm(redis_link *link, uint64_t at)
                            .tv_usec = (suseconds_t)(delay % 1000 * 1000)};
 
     if (link->timer_at != 0 && link->timer_at <= at)
-        return;
-    if (event_add(link->timer, &time) == 0)
-        link->timer_at = at;
+        return true;
+    if (event_add(link->timer, &time) != 0)
+        return false;
+    link->timer_at = at;
+    return true;
 }
 
 /* ---- failure ---- */
@@ -67,8 +69,15 @@ void redis_link_fail(redis_link *link, const char *reason)
     redis_tell_away(link->client, reason);
     event_del(link->timer);
     link->timer_at = 0;
-    redis_link_arm(link, sttp_server_now() + draw_pause(link));
+    /* Where that fails, redis_link_revive does it later. */
+    (void)redis_link_arm(link, sttp_server_now() + draw_pause(link));
     link->failures++;
+}
+
+void redis_link_revive(redis_link *link)
+{
+    if (link->state == REDIS_DOWN && link->timer_at == 0)
+        (void)redis_link_arm(link, sttp_server_now());
 }
 
 void redis_link_is_up(redis_link *link)
@@ -115,11 +124,9 @@ static void start(redis_link *link)
     }
     link->state = REDIS_STARTING;
     link->since = sttp_server_now();
-    if (!watch(link) || !redis_say(link, ping, sizeof ping - 1, NULL, false)) {
+    if (!watch(link) || !redis_say(link, ping, sizeof ping - 1, NULL, false) ||
+        !redis_link_arm(link, link->since + START_TIMEOUT))
         redis_link_fail(link, "cannot connect: out of memory");
-        return;
-    }
-    redis_link_arm(link, link->since + START_TIMEOUT);
 }
 
 static void on_time(evutil_socket_t fd, short events, void *context)
@@ -135,8 +142,8 @@ static void on_time(evutil_socket_t fd, short events, void *context)
         redis_expire(link, now);
     else if (now >= link->since + START_TIMEOUT)
         redis_link_fail(link, "it does not answer");
-    else
-        redis_link_arm(link, link->since + START_TIMEOUT);
+    else if (!redis_link_arm(link, link->since + START_TIMEOUT))
+        redis_link_fail(link, "cannot connect: out of memory");
 }
 
 static void on_flush(evutil_socket_t fd, short events, void *context)

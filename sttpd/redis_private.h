@@ -146,8 +146,13 @@ void redis_link_fail(redis_link *link, const char *reason);
 /* The connection has shown that there is a Redis behind it. */
 void redis_link_is_up(redis_link *link);
 
-/* Sets the timer to a time, unless it is set to an earlier one. */
-void redis_link_arm(redis_link *link, uint64_t at);
+/* Sets the timer to a time, unless it is set to an earlier one. False where memory is out: then it
+ * is as it was. */
+bool redis_link_arm(redis_link *link, uint64_t at);
+
+/* Sees to it that a connection that is down will be tried again, where there was no memory for
+ * that when it went down. */
+void redis_link_revive(redis_link *link);
 
 /* ---- redis_talk.c ---- */
 

@@ -37,15 +37,16 @@ static bool grow_expected(redis_link *link)
     return true;
 }
 
-static void arm(redis_link *link)
+/* For the first reply that is late, or will be overdue. False where memory is out. */
+static bool arm(redis_link *link)
 {
-    const redis *client = link->client;
+    uint64_t timeout = link->client->settings.timeout;
 
     if (link->count == 0 || link->state != REDIS_UP)
-        return;
-    redis_link_arm(link, expected_at(link, 0)->since + client->settings.timeout + OVERDUE);
-    if (link->late < link->count)
-        redis_link_arm(link, expected_at(link, link->late)->since + client->settings.timeout);
+        return true;
+    return redis_link_arm(link, expected_at(link, 0)->since + timeout + OVERDUE) &&
+           (link->late == link->count ||
+            redis_link_arm(link, expected_at(link, link->late)->since + timeout));
 }
 
 static void complete(struct redis_expected *expected, sttp_slice value)
@@ -73,8 +74,8 @@ void redis_expire(redis_link *link, uint64_t now)
         atomic_store(&link->takes_values, false);
     if (link->count > 0 && now >= expected_at(link, 0)->since + timeout + OVERDUE)
         redis_link_fail(link, "it does not answer");
-    else
-        arm(link);
+    else if (!arm(link))
+        redis_link_fail(link, "out of memory");
 }
 
 void redis_forget(redis_link *link)
@@ -114,11 +115,14 @@ bool redis_say(redis_link *link, const char *command, size_t size, struct redis_
         (link->count == link->room && !grow_expected(link)) ||
         (link->output_size + size > link->output_room && !make_room(link, size)))
         return false;
-    memcpy(link->output + link->output_size, command, size);
-    link->output_size += size;
     *expected_at(link, link->count++) =
         (struct redis_expected){.get = get, .is_get = is_get, .since = sttp_server_now()};
-    arm(link);
+    if (!arm(link)) {
+        link->count--;
+        return false;
+    }
+    memcpy(link->output + link->output_size, command, size);
+    link->output_size += size;
     return true;
 }
 
@@ -138,10 +142,10 @@ void redis_send(redis_link *link)
         return;
     }
     link->output_sent += sent > 0 ? (size_t)sent : 0;
-    if (link->output_sent < link->output_size)
-        event_add(link->writable, NULL);
-    else
+    if (link->output_sent == link->output_size)
         link->output_sent = link->output_size = 0;
+    else if (event_add(link->writable, NULL) != 0)
+        redis_link_fail(link, "out of memory");
 }
 
 static void send_soon(redis_link *link)
@@ -236,6 +240,7 @@ bool redis_link_get(redis_link *link, struct redis_get *get, sttp_action action,
     size_t sizes[] = {3, key_size};
     char *command;
 
+    redis_link_revive(link);
     if (link->state != REDIS_UP || link->late > 0 || key_size == 0)
         return false;
     int size = redis_command(&command, 2, words, sizes);

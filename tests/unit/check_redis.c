@@ -535,6 +535,100 @@ START_TEST(without_memory)
 }
 END_TEST
 
+/* ---- times and events that cannot be noted ---- */
+
+static bool adding_fails;
+
+int __real_event_add(struct event *event, const struct timeval *timeout);
+int __wrap_event_add(struct event *event, const struct timeval *timeout);
+
+int __wrap_event_add(struct event *event, const struct timeval *timeout)
+{
+    return adding_fails ? -1 : __real_event_add(event, timeout);
+}
+
+/* Nobody would tell that the answer is late: so nothing is asked for. */
+START_TEST(no_question_without_a_timer)
+{
+    struct question a, b;
+
+    begin(TIMEOUT);
+    adding_fails = true;
+    ck_assert(!ask(&a, "/a"));
+    redis_link_set(link_, STTP_ACTION_SHOW, slice_of("/a"), slice_of("xyz"));
+    ck_assert_uint_eq(link_->output_size, 0);
+    adding_fails = false;
+    ck_assert(ask(&b, "/b"));
+    turn();
+    expect(GET_B);
+    wait_for(&b);
+    ck_assert(!b.is_there);
+    ck_assert_int_eq(a.completed, 0);
+    end();
+}
+END_TEST
+
+/* The timer was set for the first one, and cannot be for the second one. */
+START_TEST(no_timer_for_the_next_question)
+{
+    struct question a, b;
+
+    begin(TIMEOUT);
+    ck_assert(ask(&a, "/a"));
+    ck_assert(ask(&b, "/b"));
+    link_->expected[(link_->first + 1) % link_->room].since += NEVER; /* later */
+    adding_fails = true;
+    wait_for(&b);
+    ck_assert_int_eq(a.completed, 1);
+    ck_assert(!a.is_there && !b.is_there);
+    ck_assert_int_eq(link_->state, REDIS_DOWN);
+    adding_fails = false;
+    end();
+}
+END_TEST
+
+/* Where it cannot be said when to try again, whoever asks next says so. */
+START_TEST(tried_again_when_somebody_asks)
+{
+    struct question a;
+
+    begin(NEVER);
+    adding_fails = true;
+    server_close();
+    while (link_->state != REDIS_DOWN)
+        turn();
+    ck_assert(!ask(&a, "/a"));
+    ck_assert_uint_eq(link_->timer_at, 0);
+    adding_fails = false;
+    ck_assert(!ask(&a, "/a"));
+    welcome();
+    ck_assert(ask(&a, "/a"));
+    end();
+}
+END_TEST
+
+/* What is left of a large one would never be sent. */
+START_TEST(what_cannot_be_sent_ends_the_connection)
+{
+    struct question a;
+    int sent = 0;
+
+    begin(NEVER);
+    ck_assert(ask(&a, "/a"));
+    while (link_->state == REDIS_UP && sent++ < 1000) {
+        static char value[60000];
+        redis_link_set(link_, STTP_ACTION_SHOW, slice_of("/a"), (sttp_slice){value, sizeof value});
+        adding_fails = true;
+        turn();
+        adding_fails = false;
+    }
+    ck_assert_int_eq(link_->state, REDIS_DOWN);
+    ck_assert(a.completed == 1 && !a.is_there);
+    ck_assert_ptr_nonnull(strstr(logged(), "out of memory"));
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("redis");
@@ -560,6 +654,10 @@ int main(void)
     tcase_add_loop_test(tests, settings_that_cannot_be_used, 0,
                         sizeof wrong_settings / sizeof wrong_settings[0]);
     tcase_add_test(tests, without_memory);
+    tcase_add_test(tests, no_question_without_a_timer);
+    tcase_add_test(tests, no_timer_for_the_next_question);
+    tcase_add_test(tests, tried_again_when_somebody_asks);
+    tcase_add_test(tests, what_cannot_be_sent_ends_the_connection);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
