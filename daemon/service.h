@@ -39,8 +39,8 @@ struct service {
     struct timespec deadline; /* of the engine, as the last signal set it; CLOCK_MONOTONIC */
 };
 
-/* Where 0, 1 or 2 are closed a socket would get the number, and the log would be written to it:
- * opens /dev/null in their place. */
+/* Where 0, 1 or 2 are closed a socket or a file would get the number, and the log would be written
+ * to it: opens /dev/null in their place, so that to use them fails, as of the closed ones. */
 bool service_open_standard_descriptors(void);
 
 /* Gives what --help, --version or -T ask for. Returns the exit status: 1 where it could not be

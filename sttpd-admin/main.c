@@ -198,7 +198,7 @@ int main(int argc, char **argv)
     int status = read_arguments(argc, argv, &arguments);
     if (status == ADMIN_DONE && !arguments.is_answered)
         status = arguments.command == COMMAND_COPY ? run_both(&arguments) : run_one(&arguments);
-    if (fflush(stdout) != 0 && status == ADMIN_DONE) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == ADMIN_DONE) {
         say("standard output: %m");
         status = ADMIN_FAILED;
     }

@@ -595,13 +595,41 @@ def test_two_lines_of_one_path():
         assert read_tree(target.root) == {b"a": b"499"}
 
 
-def test_an_export_that_cannot_be_written_fails():
-    with two_roots({b"f%d" % i: b"x" * 160 for i in range(1000)}) as (source, _):
-        with open("/dev/full", "wb") as full:
-            done = subprocess.run([str(ADMIN), "export", source.place], stdout=full,
-                                  stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
-        assert done.returncode == 1
-        assert b"sttpd-admin: standard output: No space left on device\n" in done.stderr, done.stderr
+def redirected(redirection, *arguments, status=1, **options):
+    """A run of the shell, for streams that only it can close. Returns what was told."""
+    done = subprocess.run(["/bin/sh", "-c", f'exec "$0" "$@" {redirection}', str(ADMIN), *arguments],
+                          stderr=subprocess.PIPE, timeout=TIMEOUT, check=False,
+                          **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **options})
+    told = done.stderr.decode()
+    assert done.returncode == status, f"{redirection} {arguments}: {done.returncode}\n{told}"
+    return told
+
+
+def test_output_that_cannot_be_written_is_a_failure():
+    """Nor does a file of a store get the number of the closed stream."""
+    for tree in ({b"f": b"text"}, {b"f%d" % i: b"x" * 160 for i in range(1000)}):
+        for kind in (Files, *{Sqlite} & set(DATABASES)):
+            with two_roots(tree) as (files, other), temporary_directory() as directory:
+                store = kind(directory / "middle")
+                copy(files.place, store.place)
+                commands = (["--help"], ["--version"], ["export", store.place],
+                            ["check", store.place], ["import", store.place],
+                            ["copy", "--from", store.place, "--to", other.place])
+                for redirection, reason in ((">/dev/full", "No space left on device"),
+                                            (">&-", "Bad file descriptor")):
+                    for arguments in commands:
+                        told = redirected(redirection, *arguments)
+                        assert f"sttpd-admin: standard output: {reason}\n" in told, told
+                for arguments in commands:
+                    assert redirected("<&- >&- 2>&-", *arguments) == ""
+                Run("check", store.place)
+                assert read_tree(other.root) == tree
+
+
+def test_input_that_cannot_be_read_is_a_failure():
+    with two_roots({}) as (_, target):
+        told = redirected("<&-", "import", target.place)
+        assert "sttpd-admin: standard input: Bad file descriptor\n" in told, told
 
 
 # -- check
