@@ -4,7 +4,8 @@
  * No operation makes a directory alone: a file in it is created and deleted. Its name is one that
  * no request can name, so that nobody sees it, and what a kill leaves of it goes at the next run.
  * Where there is no room for that name it is one that may be somebody's text: then it is deleted
- * only where it was created here, and nothing else is under way meanwhile. */
+ * only where it was created here, which its own text tells a later run, too, and nothing else is
+ * under way meanwhile. */
 #include "put.h"
 
 #include <inttypes.h>
@@ -15,6 +16,9 @@
 
 #define PLACEHOLDER STTP_RESERVED_PREFIX "d"
 #define SHORT_PLACEHOLDER "d" /* where that name makes the path too long */
+
+static const char short_placeholder_text[] =
+    "sttpd-admin made this file with its directory, and removes it when it is run again";
 
 static struct put *put_of(const struct job *job)
 {
@@ -173,6 +177,17 @@ static void on_filled(struct job *job)
         end_directory(job); /* somebody else made it just now */
 }
 
+/* What may be left of a run that was killed. */
+static void on_left(struct job *job)
+{
+    if (is_same(job))
+        empty(job);
+    else if (result_is_general(job->operation.result))
+        put_fail(job, "the target");
+    else
+        end_directory(job);
+}
+
 static void on_listed(struct job *job)
 {
     switch (job->operation.result) {
@@ -180,7 +195,7 @@ static void on_listed(struct job *job)
         if (has_room(job_path(job)))
             empty(job);
         else
-            end_directory(job);
+            job_ask(job, put_of(job)->target, STTP_ACTION_SHOW, placeholder(job), on_left);
         break;
     case STORE_NOT_FOUND:
     case STORE_PATH_NOT_FOUND:
@@ -195,6 +210,10 @@ static void on_listed(struct job *job)
 
 void put_directory(struct job *job)
 {
+    if (!has_room(job_path(job))) {
+        job->text_size = strlen(short_placeholder_text);
+        memcpy(job->text, short_placeholder_text, job->text_size);
+    }
     job_ask(job, put_of(job)->target, STTP_ACTION_LIST, job_path(job), on_listed);
 }
 

@@ -407,6 +407,17 @@ def test_a_kill_while_a_directory_is_made_leaves_nothing():
         assert read_tree(target.root) == tree
 
 
+def test_what_a_kill_left_in_a_directory_with_a_long_path_goes():
+    """It has a name that may be somebody's, and is known by its text."""
+    tree = long_directory({})
+    with two_roots(tree) as (source, target):
+        copy(source.place, target.place, status=-9, **with_fault("unlinkat:signal=KILL"))
+        left = read_tree(target.root)
+        assert re.search(rb"{b'd': b'sttpd-admin made this [^']+'}", repr(left).encode()), left
+        assert copy(source.place, target.place).counts == (0, 0, 1, 0, 0, 0)
+        assert read_tree(target.root) == tree
+
+
 def test_what_a_kill_left_in_a_database_is_not_seen_and_goes():
     tree = {b"a": {b"b": {}}}
     left = {Sqlite: "INSERT INTO entry (path, text) VALUES ('/a/b/.sttp-d', '')",

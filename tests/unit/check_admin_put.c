@@ -176,7 +176,11 @@ START_TEST(a_file_with_a_short_name_is_deleted_only_where_it_was_made)
     static const struct {
         const char *answers, *asked;
         unsigned made;
-    } given[] = {{"d", "LIST", 0}, {"ne", "LIST CREATE", 1}, {"ndd", "LIST CREATE DELETE", 1}};
+    } given[] = {{"dn", "LIST SHOW", 0},
+                 {"dd", "LIST SHOW", 0},
+                 {"dx", "LIST SHOW", 0},
+                 {"ne", "LIST CREATE", 1},
+                 {"ndd", "LIST CREATE DELETE", 1}};
     char path[1019];
     sttp_slice directory = {path, sizeof path - 1};
 
