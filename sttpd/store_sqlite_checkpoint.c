@@ -4,7 +4,11 @@
  * between two transactions. The next one begins at the log's start, unless somebody reads what is
  * in it.
  *
- * SQLite syncs the log, and then the database, with each copy. */
+ * SQLite syncs the log, and then the database, with each copy.
+ *
+ * What a sync has failed to write the kernel may take for written, so that the next one writes
+ * nothing and says that all is well: a gap in the log, behind which nothing counts after a crash.
+ * So all of the log is written once more before it is synced again, and copied only then. */
 #include <errno.h>
 
 #include "sttpd/store_sqlite_private.h"
@@ -12,7 +16,8 @@
 enum {
     DUE = 4096,  /* pages in the log, from which on it is copied: 16 MiB */
     STEP = 1024, /* pages more where it could not begin anew */
-    ROUNDS = 4
+    ROUNDS = 4,
+    PART = 16384 /* bytes of the log that are written again at once */
 };
 
 /* Called with each commit of the writer. */
@@ -33,15 +38,34 @@ static void wake(struct sq_checkpointer *checkpointer)
     pthread_mutex_unlock(&checkpointer->lock);
 }
 
+/* A sync of STORE_DURABILITY_INTERVAL has failed: it is told, and done again. */
+static void note_failure(struct sq_checkpointer *checkpointer, struct sq_connection *connection)
+{
+    int error = sq_log_errno(connection);
+
+    atomic_store(&checkpointer->is_torn, true);
+    atomic_store(&checkpointer->changed, true);
+    atomic_store(&checkpointer->failure, error != 0 ? error : EIO);
+}
+
+/* The kernel tells of what it has lost but once, whoever syncs. */
+static void note_copy(struct store_sqlite *sqlite, struct sq_connection *connection, int code)
+{
+    if (sqlite->durability == STORE_DURABILITY_INTERVAL && code == SQLITE_IOERR_FSYNC)
+        note_failure(&sqlite->checkpointer, connection);
+}
+
 void sq_checkpoint_if_due(struct store_sqlite *sqlite)
 {
     struct sq_checkpointer *checkpointer = &sqlite->checkpointer;
+    struct sq_connection *writer = &sqlite->writer.connection;
 
     if (checkpointer->pages < checkpointer->due - STEP)
         checkpointer->due = DUE;
-    if (atomic_exchange(&checkpointer->finish, false)) {
-        sqlite3_wal_checkpoint_v2(sqlite->writer.connection.db, NULL, SQLITE_CHECKPOINT_PASSIVE,
-                                  NULL, NULL);
+    if (!atomic_load(&checkpointer->is_torn) && atomic_exchange(&checkpointer->finish, false)) {
+        int code =
+            sqlite3_wal_checkpoint_v2(writer->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        note_copy(sqlite, writer, code);
         checkpointer->is_asked = false;
         checkpointer->due = checkpointer->pages + STEP;
     } else if (checkpointer->pages >= checkpointer->due && !checkpointer->is_asked) {
@@ -52,22 +76,44 @@ void sq_checkpoint_if_due(struct store_sqlite *sqlite)
 
 /* ---- the thread ---- */
 
-static void note_failure(struct sq_checkpointer *checkpointer)
+/* Writes the log's bytes over themselves. False where it could not. */
+static bool write_again(struct sq_connection *connection, sqlite3_file *log)
 {
-    int error = sq_log_errno(&checkpointer->connection);
+    char part[PART];
+    sqlite3_int64 size = 0;
+    bool is_done = sq_run(connection, SQ_BEGIN_CHANGE) == SQLITE_DONE && /* nobody else writes */
+                   log->pMethods->xFileSize(log, &size) == SQLITE_OK;
 
-    atomic_store(&checkpointer->failure, error != 0 ? error : EIO);
+    for (sqlite3_int64 at = 0; is_done && at < size; at += PART) {
+        int bytes = size - at < PART ? (int)(size - at) : PART;
+        is_done = log->pMethods->xRead(log, part, bytes, at) == SQLITE_OK &&
+                  log->pMethods->xWrite(log, part, bytes, at) == SQLITE_OK;
+    }
+    if (sqlite3_get_autocommit(connection->db) == 0)
+        sq_run(connection, SQ_ROLLBACK);
+    return is_done;
 }
 
 /* For STORE_DURABILITY_INTERVAL: syncs the log as SQLite does it for each commit otherwise. */
 static void sync_log(struct sq_checkpointer *checkpointer)
 {
-    sqlite3_file *log = sq_log_file(&checkpointer->connection);
+    struct sq_connection *connection = &checkpointer->connection;
+    sqlite3_file *log = sq_log_file(connection);
 
     if (!atomic_exchange(&checkpointer->changed, false))
         return;
-    if (log == NULL || log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK)
-        note_failure(checkpointer);
+    bool was_torn = atomic_load(&checkpointer->is_torn);
+    if (log == NULL || (was_torn && !write_again(connection, log)) ||
+        log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK)
+        note_failure(checkpointer, connection);
+    else if (was_torn)
+        atomic_store(&checkpointer->is_torn, false);
+}
+
+/* A log that is torn is not copied. The lock is held. */
+static bool may_copy(struct sq_checkpointer *checkpointer)
+{
+    return checkpointer->wanted && !atomic_load(&checkpointer->is_torn);
 }
 
 /* Waits for something to do; false at the end. The lock is held. */
@@ -76,7 +122,7 @@ static bool wait_for_work(struct sq_checkpointer *checkpointer, bool syncs)
     struct timespec until = sq_time_in(1000);
     int waited = 0;
 
-    while (!checkpointer->wanted && !checkpointer->stopping && waited == 0)
+    while (!may_copy(checkpointer) && !checkpointer->stopping && waited == 0)
         waited = syncs ? pthread_cond_timedwait(&checkpointer->wake, &checkpointer->lock, &until)
                        : pthread_cond_wait(&checkpointer->wake, &checkpointer->lock);
     return !checkpointer->stopping;
@@ -98,6 +144,24 @@ static int copy_most(struct sq_checkpointer *checkpointer)
     return code;
 }
 
+static void copy_if_wanted(struct store_sqlite *sqlite)
+{
+    struct sq_checkpointer *checkpointer = &sqlite->checkpointer;
+
+    pthread_mutex_lock(&checkpointer->lock);
+    bool copies = may_copy(checkpointer);
+    pthread_mutex_unlock(&checkpointer->lock);
+    if (!copies)
+        return;
+    note_copy(sqlite, &checkpointer->connection, copy_most(checkpointer));
+    if (atomic_load(&checkpointer->is_torn))
+        return;
+    pthread_mutex_lock(&checkpointer->lock);
+    checkpointer->wanted = false;
+    pthread_mutex_unlock(&checkpointer->lock);
+    atomic_store(&checkpointer->finish, true);
+}
+
 static void *work(void *argument)
 {
     struct store_sqlite *sqlite = argument;
@@ -107,18 +171,10 @@ static void *work(void *argument)
     pthread_setname_np(pthread_self(), "store log");
     pthread_mutex_lock(&checkpointer->lock);
     while (wait_for_work(checkpointer, syncs)) {
-        bool wanted = checkpointer->wanted;
-        checkpointer->wanted = false;
         pthread_mutex_unlock(&checkpointer->lock);
         if (syncs)
             sync_log(checkpointer);
-        if (wanted) {
-            int code = copy_most(checkpointer);
-            /* The kernel tells of what it has lost but once, whoever syncs. */
-            if (syncs && code == SQLITE_IOERR_FSYNC)
-                note_failure(checkpointer);
-            atomic_store(&checkpointer->finish, true);
-        }
+        copy_if_wanted(sqlite);
         pthread_mutex_lock(&checkpointer->lock);
     }
     pthread_mutex_unlock(&checkpointer->lock);

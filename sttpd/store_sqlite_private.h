@@ -105,6 +105,7 @@ struct sq_checkpointer {
     bool stopping;
     bool wanted;
     atomic_bool changed; /* since the last sync */
+    atomic_bool is_torn; /* a sync failed: the log is to be written again, and not copied before */
     atomic_int failure;  /* errno of a sync, until a change has told it */
     atomic_bool finish;  /* the writer is to copy what is left */
     /* The writer's own. */
