@@ -307,7 +307,8 @@ static void ask_store(struct call *call)
     call->handler->store->submit(call->handler->store, &call->operation);
 }
 
-/* What was found does, where no change is known that was made since. */
+/* What was found does, where no change is known that was made since, and it is not too old; then it
+ * may do if the store is not available. */
 static void take_found(struct redis_get *get, sttp_slice value)
 {
     struct call *call = (struct call *)((char *)get - offsetof(struct call, get));
@@ -317,8 +318,12 @@ static void take_found(struct redis_get *get, sttp_slice value)
     uint64_t asked;
 
     if (value.data == NULL ||
-        !redis_entry_read(call->handler->coherence, value, &request, &response, &asked) ||
-        !sttp_cache_lease_holds(call->handler->cache, &call->lease, asked)) {
+        !redis_entry_read(call->handler->coherence, value, &request, &response, &asked)) {
+        ask_store(call);
+        return;
+    }
+    if (!sttp_cache_lease_holds(call->handler->cache, &call->lease, asked)) {
+        sttp_cache_lease_spare(call->handler->cache, &call->lease, &response, asked);
         ask_store(call);
         return;
     }

@@ -240,7 +240,7 @@ static void settle(sttp_cache *cache, sttp_cache_lease *lease, struct sttp__answ
         if (*answer != NULL && may_keep(cache, lease)) {
             put(cache, shard, index, *answer, sttp__ticks(lease->taken + cache->expiration));
             *answer = NULL;
-        } else if (has_failed && sttp__may_put_back(cache, lease) &&
+        } else if (has_failed && !cache->leases_only && sttp__may_put_back(cache, lease) &&
                    sttp__answer_take_room(cache, lease->stale)) {
             put(cache, shard, index, lease->stale, lease->stale_expires);
             lease->stale = NULL;

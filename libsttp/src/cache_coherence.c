@@ -46,16 +46,22 @@ bool sttp__is_coherent(const sttp_cache *cache, uint64_t asked, uint64_t now)
 
 /* ---- answers from elsewhere ---- */
 
+/* Whether no change is known of what the storage was asked for at a time, on the cache's clock. */
+static bool has_held_since(const sttp_cache *cache, const sttp_cache_lease *lease, uint64_t asked,
+                           uint64_t now)
+{
+    uint64_t time = asked - cache->birth;
+    return asked >= cache->birth && time <= now &&
+           now + cache->clock_lag < time + cache->expiration &&
+           sttp__truths_held_since(cache, lease, time) &&
+           atomic_load(&cache->cleared) + cache->clock_lag < time;
+}
+
 bool sttp_cache_lease_holds(sttp_cache *cache, sttp_cache_lease *lease, uint64_t asked)
 {
     uint64_t now = sttp__cache_now(cache);
     uint64_t time = asked - cache->birth;
-    if (asked < cache->birth || time > now)
-        return false;
-    if (!sttp__is_coherent(cache, time, now) || now + cache->clock_lag >= time + cache->expiration)
-        return false;
-    if (!sttp__truths_held_since(cache, lease, time) ||
-        atomic_load(&cache->cleared) + cache->clock_lag >= time)
+    if (!sttp__is_coherent(cache, time, now) || !has_held_since(cache, lease, asked, now))
         return false;
     struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
     sttp__lock_to_change(cache, shard);
@@ -66,6 +72,27 @@ bool sttp_cache_lease_holds(sttp_cache *cache, sttp_cache_lease *lease, uint64_t
 }
 
 /* ---- while the storage is not available ---- */
+
+/* A change that comes between the look at the truths and the place in the lease takes the lease's
+ * place, or raises what it has noted: then it is not given. */
+void sttp_cache_lease_spare(sttp_cache *cache, sttp_cache_lease *lease,
+                            const sttp_response *response, uint64_t asked)
+{
+    uint32_t expires = sttp__ticks(asked - cache->birth + cache->expiration);
+    if (cache->stale_if_error == 0 || !has_held_since(cache, lease, asked, sttp__cache_now(cache)))
+        return;
+    struct sttp__answer *answer = sttp__answer_write(cache, lease, response);
+    struct sttp__shard *shard = sttp__shard_of(cache, lease->hash);
+    sttp__lock_to_change(cache, shard);
+    if (answer != NULL && (lease->stale == NULL || (int32_t)(expires - lease->stale_expires) > 0)) {
+        struct sttp__answer *before = lease->stale;
+        lease->stale = answer;
+        lease->stale_expires = expires;
+        answer = before;
+    }
+    sttp__unlock_changed(cache, shard);
+    sttp__answer_release(cache, answer);
+}
 
 bool sttp__may_put_back(const sttp_cache *cache, const sttp_cache_lease *lease)
 {

@@ -157,6 +157,12 @@ static bool is_named(const sttp_cache_lease *lease, const sttp_response *respons
     return is_absence(response) || lease->origin_size > 0;
 }
 
+/* What an answer is counted for whose response has `size` bytes. */
+static size_t bytes_for(const sttp_cache_lease *lease, const sttp_response *response, size_t size)
+{
+    return STTP_CACHE_OVERHEAD + size + (is_named(lease, response) ? lease->path.size : 0);
+}
+
 static struct sttp__answer *answer_write(sttp_cache *cache, const sttp_cache_lease *lease,
                                          const sttp_response *response, size_t size)
 {
@@ -176,15 +182,33 @@ static struct sttp__answer *answer_write(sttp_cache *cache, const sttp_cache_lea
     return answer;
 }
 
-struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lease *lease,
-                                         const sttp_response *response)
+/* The size of a response that may be kept and, where answers are, takes no more than its share;
+ * else 0. */
+static size_t size_kept(const sttp_cache *cache, const sttp_cache_lease *lease,
+                        const sttp_response *response)
 {
     size_t size;
     if (!may_be_kept(lease, response) ||
         sttp_serialize_response(response, NULL, 0, &size, NULL) != STTP_ERR_BUFFER)
-        return NULL;
-    size_t bytes = STTP_CACHE_OVERHEAD + size + (is_named(lease, response) ? lease->path.size : 0);
-    if (bytes > cache->max_bytes / LARGEST_SHARE)
+        return 0;
+    bool fits =
+        cache->leases_only || bytes_for(lease, response, size) <= cache->max_bytes / LARGEST_SHARE;
+    return fits ? size : 0;
+}
+
+struct sttp__answer *sttp__answer_write(sttp_cache *cache, const sttp_cache_lease *lease,
+                                        const sttp_response *response)
+{
+    size_t size = size_kept(cache, lease, response);
+    return size > 0 ? answer_write(cache, lease, response, size) : NULL;
+}
+
+struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lease *lease,
+                                         const sttp_response *response)
+{
+    size_t size = size_kept(cache, lease, response);
+    size_t bytes = bytes_for(lease, response, size);
+    if (size == 0)
         return NULL;
     while (!take_room(cache, bytes))
         if (!evict(cache))

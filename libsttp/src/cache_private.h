@@ -348,6 +348,10 @@ static inline uint32_t sttp__shard_find(const struct sttp__shard *shard, uint64_
 struct sttp__answer *sttp__answer_create(sttp_cache *cache, const sttp_cache_lease *lease,
                                          const sttp_response *response);
 
+/* The same that counts for none of the limits: it is not for the cache. */
+struct sttp__answer *sttp__answer_write(sttp_cache *cache, const sttp_cache_lease *lease,
+                                        const sttp_response *response);
+
 /* Takes one's own use of an answer that is large. */
 static inline void sttp__answer_use(struct sttp__answer *answer)
 {

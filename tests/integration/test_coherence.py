@@ -338,34 +338,52 @@ def test_one_server_finds_what_another_has_asked():
 # -- while the database is away
 
 
-def test_answers_while_the_database_is_away():
+AWAY = b'500 %s SERVER ERROR "the database is not available; try again later"'
+SHOWS = b"SHOW /d/a", b"SHOW /d/b", b"LIST /d"
+ANSWERS = [b"200 /d/a OK", b"x", b"400 /d/b NOT FOUND", b"200 /d OK", b"a"]
+
+
+def check_answers_while_away(redis, *backends):
+    """`backends`: of two servers that give old answers, the second of which has to find those that
+    the first one was given."""
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(Cluster())
         database = stack.enter_context(own.database())
         conninfo = f"host=127.0.0.1 port={own.port} dbname={database.name} user=sttp"
         options = ("--storage-backend", "postgres", "--storage-postgres-conninfo", conninfo)
-        kept = stack.enter_context(Server(*options, "--cache-stale-if-error", "60s", store="fs"))
+        kept, other = (stack.enter_context(Server(
+            *options, "--cache-stale-if-error", "60s", "--cache-backend", backend,
+            "--cache-redis-address", redis, store="fs")) for backend in backends)
         strict = stack.enter_context(Server(*options, store="fs"))
         lines_of(kept, b"CREATE /d/a x")
         time.sleep(COHERENCE)  # until it listens: what it had asked for before that is forgotten then
-        shows = b"SHOW /d/a", b"SHOW /d/b", b"LIST /d"
-        answers = lines_of(kept, *shows)
-        assert answers == [b"200 /d/a OK", b"x", b"400 /d/b NOT FOUND", b"200 /d OK", b"a"], answers
+        assert lines_of(kept, *SHOWS) == ANSWERS
         lines_of(strict, b"SHOW /d/a")
+        time.sleep(COHERENCE)  # until all have looked at the database's clock again
         own.stop(fast=False)
-        away = b'500 /d/a SERVER ERROR "the database is not available; try again later"'
-        wait_until(lambda: lines_of(strict, b"SHOW /d/a")[0] == away)
+        wait_until(lambda: lines_of(strict, b"SHOW /d/a")[0] == AWAY % b"/d/a")
         time.sleep(COHERENCE)
         started = time.monotonic()
-        stale = lines_of(kept, *shows)
-        assert stale == answers, stale
+        assert lines_of(kept, *SHOWS) == ANSWERS
         assert time.monotonic() - started < 10
-        assert lines_of(kept, b"SHOW /d/c")[0].startswith(b"500 /d/c ")
-        assert lines_of(kept, b"UPDATE /d/a y")[0] == away
+        shown = lines_of(other, *SHOWS)
+        assert shown == (ANSWERS if "memory" not in backends else
+                         [AWAY % path for path in (b"/d/a", b"/d/b", b"/d")]), shown
+        assert lines_of(kept, b"SHOW /d/c")[0] == AWAY % b"/d/c"
+        assert lines_of(kept, b"UPDATE /d/a y")[0] == AWAY % b"/d/a"
         own.start()
         wait_until(lambda: lines_of(kept, b"UPDATE /d/a z")[0] == b"200 /d/a OK")
-        for server in (kept, strict):
+        for server in (kept, other, strict):
             wait_until(lambda server=server: lines_of(server, b"SHOW /d/a")[-1] == b"z")
+
+
+def test_answers_while_the_database_is_away():
+    check_answers_while_away("127.0.0.1:1", "memory", "memory")
+
+
+def test_answers_in_redis_while_the_database_is_away():
+    with Redis() as redis:
+        check_answers_while_away(redis.address, "redis", "both")
 
 
 if __name__ == "__main__":

@@ -539,6 +539,130 @@ START_TEST(room_is_taken_by_others)
 }
 END_TEST
 
+/* ---- the same with answers from elsewhere ---- */
+
+static void spare(sttp_cache_lease *lease, sttp_code code, const char *text, uint64_t asked)
+{
+    sttp_response response = response_of(code, lease->path, text);
+    sttp_cache_lease_spare(cache, lease, &response, asked);
+}
+
+/* Asks in vain, where an answer from elsewhere was asked for at a time. */
+static const char *spare_in_vain(sttp_action action, const char *path, uint64_t asked)
+{
+    sttp_cache_lease lease = lease_of(action, path);
+    fetch(&lease);
+    spare(&lease, STTP_CODE_OK, "x", asked);
+    return is_given_old(&lease) ? hit : NULL;
+}
+
+/* `_i`: the cache keeps no answers itself; then it does not keep this one either. */
+START_TEST(from_elsewhere_while_the_storage_is_away)
+{
+    struct waiter first, joined;
+    uint64_t made = clock_now;
+    create_shared(STALE, _i == 1);
+    uint64_t asked = clock_now;
+    clock_now += STALE - EARLY;
+    ck_assert_int_eq(take(&first, "/a"), STTP_CACHE_FETCH);
+    ck_assert_int_eq(take(&joined, "/a"), STTP_CACHE_WAIT);
+    ck_assert(!sttp_cache_lease_holds(cache, &first.lease, asked));
+    spare(&first.lease, STTP_CODE_OK, "x", asked);
+    ck_assert(is_given_old(&first.lease));
+    ck_assert_str_eq(hit, "200 /a OK\nx\n");
+    ck_assert_int_eq(joined.completed, 1);
+    ck_assert_int_eq(joined.code, STTP_CODE_OK);
+    ck_assert_uint_eq(counts().entries, _i == 0);
+    ck_assert_int_eq(ask_in_vain(SHOW, "/a") != NULL, _i == 0);
+    ck_assert_ptr_null(spare_in_vain(SHOW, "/b", made));
+    ck_assert_ptr_null(spare_in_vain(SHOW, "/b", made - 1));
+    ck_assert_ptr_null(spare_in_vain(SHOW, "/b", clock_now + 1));
+    ck_assert_ptr_null(spare_in_vain(SHOW, "/b", UINT64_MAX));
+    clock_now = asked + STALE;
+    ck_assert_ptr_null(spare_in_vain(SHOW, "/c", asked));
+    sttp_cache_vouch(cache, asked + 500);
+    ck_assert_ptr_nonnull(spare_in_vain(SHOW, "/c", asked));
+    sttp_cache_clear(cache);
+    ck_assert_ptr_null(spare_in_vain(SHOW, "/d", clock_now - 50));
+}
+END_TEST
+
+START_TEST(from_elsewhere_only_where_it_is_asked_for)
+{
+    create_shared(0, _i == 1);
+    ck_assert_ptr_null(spare_in_vain(SHOW, "/a", clock_now));
+    teardown();
+    create(0, 0, EXPIRATION);
+    clock_now += 100;
+    ck_assert_ptr_null(spare_in_vain(SHOW, "/a", clock_now));
+}
+END_TEST
+
+/* Also of one that the cache has had itself. */
+START_TEST(the_later_one_is_given)
+{
+    create_shared(STALE, false);
+    ask(SHOW, "/a", STTP_CODE_OK, "own");
+    uint64_t own = clock_now;
+    clock_now += COHERENCE;
+    sttp_cache_lease lease = lease_of(SHOW, "/a");
+    fetch(&lease);
+    spare(&lease, STTP_CODE_OK, "earlier", own - 90);
+    spare(&lease, STTP_CODE_NOT_FOUND, NULL, own + 200);
+    spare(&lease, STTP_CODE_OK, "between", own + 100);
+    ck_assert(is_given_old(&lease));
+    ck_assert_str_eq(hit, "400 /a NOT FOUND\n");
+    ck_assert_uint_eq(counts().entries, 1);
+    clock_now = own + 200 + STALE - EARLY;
+    ck_assert_str_eq(ask_in_vain(SHOW, "/a"), "400 /a NOT FOUND\n");
+}
+END_TEST
+
+/* An answer that is known to be untrue: by a change since it was asked for, before or after the
+ * lease was taken, or just when it is given. */
+static void try_from_elsewhere(const struct touch *touch, bool *given)
+{
+    sttp_cache_change begun = {
+        .action = touch->change, .path = slice_of(touch->path), .made = slice_of(touch->made)};
+    sttp_cache_lease lease = lease_of(touch->action, touch->asked);
+    create_shared(STALE, true);
+    uint64_t asked = clock_now;
+    clock_now += COHERENCE;
+    fetch(&lease);
+    change(touch->change, touch->path, touch->made);
+    spare(&lease, STTP_CODE_NOT_FOUND, NULL, asked);
+    given[0] = is_given_old(&lease);
+    given[1] = spare_in_vain(touch->action, touch->asked, asked) != NULL;
+    asked = clock_now += 100;
+    clock_now += 100;
+    fetch(&lease);
+    spare(&lease, STTP_CODE_NOT_FOUND, NULL, asked);
+    sttp_cache_change_begin(cache, &begun);
+    given[2] = is_given_old(&lease);
+    given[3] = spare_in_vain(touch->action, touch->asked, asked) != NULL;
+    sttp_cache_change_end(cache, &begun);
+    asked = clock_now += 100;
+    clock_now += 100;
+    fetch(&lease);
+    spare(&lease, STTP_CODE_NOT_FOUND, NULL, asked);
+    sttp_cache_clear(cache);
+    ck_assert(!is_given_old(&lease));
+    teardown();
+}
+
+START_TEST(no_untrue_answer_from_elsewhere)
+{
+    const struct touch *touch = &touches[_i];
+    bool given[4], all = false;
+    for (int i = 0; i < TRIES && !all; i++) {
+        try_from_elsewhere(touch, given);
+        ck_assert(!touch->touched || !(given[0] || given[1] || given[2] || given[3]));
+        all = given[0] && given[1] && given[2] && given[3];
+    }
+    ck_assert_int_eq(all, !touch->touched);
+}
+END_TEST
+
 int main(void)
 {
     enum { TOUCHES = sizeof touches / sizeof touches[0] };
@@ -568,6 +692,10 @@ int main(void)
     tcase_add_loop_test(tests, no_untrue_answer_while_the_storage_is_away, 0, TOUCHES);
     tcase_add_test(tests, failures_leave_what_was_there);
     tcase_add_test(tests, room_is_taken_by_others);
+    tcase_add_loop_test(tests, from_elsewhere_while_the_storage_is_away, 0, 2);
+    tcase_add_loop_test(tests, from_elsewhere_only_where_it_is_asked_for, 0, 2);
+    tcase_add_test(tests, the_later_one_is_given);
+    tcase_add_loop_test(tests, no_untrue_answer_from_elsewhere, 0, TOUCHES);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -348,23 +348,35 @@ static void begin_question(int which)
     check_answer(number, question->since, question->least, answer);
 }
 
+static sttp_response response_with(struct answer answer, sttp_slice path, char *text, size_t size)
+{
+    snprintf(text, size, "%u", answer.number);
+    return response_of(answer.code, path, text);
+}
+
 static void answer_question(int which, struct question *question, struct answer answer)
 {
     char text[16];
-    snprintf(text, sizeof text, "%u", answer.number);
-    sttp_response response = response_of(answer.code, question->lease.path, text);
+    sttp_response response = response_with(answer, question->lease.path, text, sizeof text);
     question->answer = answer;
     question->state = ANSWERED;
     sttp_cache_fill(servers[which].cache, &question->lease, &response);
 }
 
-/* Any of the answers that were put aside, if it does. */
+/* Any of the answers that were put aside, if it does; if not, it may do while the storage is away.
+ */
 static bool take_over(int which, struct question *question)
 {
     const struct kept *found = &kept[question->number][below(KEPT)];
-    if (!found->is_used ||
-        !sttp_cache_lease_holds(servers[which].cache, &question->lease, found->asked))
+    if (!found->is_used)
         return false;
+    if (!sttp_cache_lease_holds(servers[which].cache, &question->lease, found->asked)) {
+        char text[16];
+        sttp_response response =
+            response_with(found->answer, question->lease.path, text, sizeof text);
+        sttp_cache_lease_spare(servers[which].cache, &question->lease, &response, found->asked);
+        return false;
+    }
     taken_over++;
     answer_question(which, question, found->answer);
     return true;
@@ -474,7 +486,7 @@ START_TEST(no_answer_is_behind_by_more_than_it_may)
     ck_assert_int_eq(hits > 1000, _i == 0);
     ck_assert_uint_gt(taken_over, 1000);
     ck_assert_uint_gt(behind, 1000);
-    ck_assert_int_eq(stale_given > 10, _i == 0);
+    ck_assert_uint_gt(stale_given, 10);
     sttp_response response = response_of(STTP_CODE_SERVER_ERROR, slice_of("/"), NULL);
     for (int which = 0; which < SERVERS; which++) {
         for (int i = 0; i < UNDER_WAY; i++)

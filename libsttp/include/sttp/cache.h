@@ -152,11 +152,11 @@ STTP_API sttp_cache_turn sttp_cache_lease_take(sttp_cache *cache, sttp_cache_lea
 STTP_API void sttp_cache_fill(sttp_cache *cache, sttp_cache_lease *lease,
                               const sttp_response *response);
 
-/* The same for a storage that was not available. Where the cache has had an answer that is not
- * older than `stale_if_error` allows, and of which no change is known that makes it untrue, all get
- * that one instead of `response`, a 500: `take` is called with its bytes within this call, as it is
- * for a hit, and so are those that wait with the same answer. Whether that is so; if not, the
- * lease's owner has `response`. */
+/* The same for a storage that was not available. Where the cache has had an answer, or was given
+ * one for the lease (sttp_cache_lease_spare), that is not older than `stale_if_error` allows, and
+ * of which no change is known that makes it untrue, all get that one instead of `response`, a 500:
+ * `take` is called with its bytes within this call, as it is for a hit, and so are those that wait
+ * with the same answer. Whether that is so; if not, the lease's owner has `response`. */
 STTP_API bool sttp_cache_fill_unavailable(sttp_cache *cache, sttp_cache_lease *lease,
                                           const sttp_response *response, sttp_cache_take *take,
                                           void *context);
@@ -168,6 +168,13 @@ STTP_API bool sttp_cache_fill_unavailable(sttp_cache *cache, sttp_cache_lease *l
  * too old nor incoherent. Then it may be given, and the lease is from now on one that was taken at
  * `asked`: sttp_cache_fill, which has to come next, keeps the answer no longer than that allows. */
 STTP_API bool sttp_cache_lease_holds(sttp_cache *cache, sttp_cache_lease *lease, uint64_t asked);
+
+/* For one that is not that good, before the storage is asked: should it turn out that this is not
+ * available, sttp_cache_fill_unavailable gives this answer to the lease, on the same terms as one
+ * that the cache has had itself. Of two the later one counts. It does nothing where memory is out,
+ * or the answer will not do then either. */
+STTP_API void sttp_cache_lease_spare(sttp_cache *cache, sttp_cache_lease *lease,
+                                     const sttp_response *response, uint64_t asked);
 
 /* A change. From `begin` to `end` no answer that it touches is given or kept: each `begin` needs
  * its `end`, with the same change. */
