@@ -90,6 +90,7 @@ bool caching_start(struct caching *caching, const struct caching_settings *setti
         .coherence = settings->coherence,
         .stale_if_error = settings->stale_if_error,
         .leases_only = settings->leases_only,
+        .counters = settings->counters,
     };
 
     *caching = (struct caching){0};

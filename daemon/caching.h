@@ -17,6 +17,7 @@ struct caching_settings {
     uint64_t coherence;
     uint64_t stale_if_error;
     bool leases_only; /* answers are kept elsewhere */
+    size_t counters;  /* as there; 0 for the default */
 };
 
 struct caching {

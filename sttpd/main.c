@@ -19,11 +19,13 @@
 #include "sttpd/storage.h"
 
 enum {
-    STORE_GRACE = 1,             /* seconds that the store has beyond the engine's deadline */
-    DESCRIPTORS_BESIDES = 128,   /* what is open beside the following, about */
-    DESCRIPTORS_OF_WORKER = 6,   /* each has a socket of each listener besides */
-    DESCRIPTORS_OF_REDIS = 2,    /* of each worker: the socket, and what wakes it for it */
-    LARGE_ALLOCATION = 128 << 10 /* bytes */
+    STORE_GRACE = 1,              /* seconds that the store has beyond the engine's deadline */
+    DESCRIPTORS_BESIDES = 128,    /* what is open beside the following, about */
+    DESCRIPTORS_OF_WORKER = 6,    /* each has a socket of each listener besides */
+    DESCRIPTORS_OF_REDIS = 2,     /* of each worker: the socket, and what wakes it for it */
+    LARGE_ALLOCATION = 128 << 10, /* bytes */
+    REDIS_COUNTERS = 1 << 18 /* at 1,000 changes a second an entry is good for minutes, as long as
+                                it is kept */
 };
 
 struct sttpd {
@@ -180,6 +182,7 @@ static bool begin_coherence(struct sttpd *sttpd)
     struct sttpd_options *options = &sttpd->options;
 
     options->cache.leases_only = sttpd->redis != NULL && options->cache_backend == CACHE_REDIS;
+    options->cache.counters = sttpd->redis != NULL ? REDIS_COUNTERS : 0;
     if (options->backend == STORAGE_POSTGRES) {
         options->cache.coherence = options->coherence;
         options->cache.stale_if_error = options->stale_if_error;

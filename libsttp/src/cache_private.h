@@ -1,7 +1,8 @@
 /* What the files of the cache share.
  *
  *     cache.c         looking, leases, filling
- *     cache_keep.c    answers in memory, limits, age, life
+ *     cache_keep.c    answers in memory, limits, age
+ *     cache_life.c    from its making to its end
  *     cache_shard.c   one of the tables: entries by hash, and in the order of their use
  *     cache_truth.c   which answers a change makes untrue
  *     cache_coherence.c   what others may have changed; answers while the storage is away
@@ -30,8 +31,10 @@
 enum {
     STTP__SHARDS = 64,
     STTP__SHARD_BITS = 6,
-    STTP__TRUTHS = 4096,
-    STTP__DIRECTORIES = 1024, /* truths of their own: absences depend on them for long */
+    STTP__LEAST_TRUTHS = 4096,
+    STTP__MOST_TRUTHS = 1 << 24,
+    STTP__DIRECTORIES = 4, /* of as many truths one more, for directories: absences depend on them
+                              for long */
     STTP__MOST_STRIPES = 32,
     STTP__ROLES = 4,
     STTP__LINE = 64,           /* bytes of a line of the processor's cache */
@@ -123,9 +126,10 @@ struct sttp_cache {
     unsigned stripe_count; /* of each table, a power of two */
     unsigned char secret[STTP__SECRET];
     uint64_t kinds[STTP__ROLES]; /* random: what tells hashes of a path in its roles apart */
-    _Alignas(STTP__LINE) _Atomic uint64_t truths[STTP__TRUTHS + STTP__DIRECTORIES];
-    _Atomic uint64_t changed[STTP__TRUTHS + STTP__DIRECTORIES]; /* when the last change ended */
-    _Atomic uint64_t cleared;                                   /* when it was last, or was made */
+    uint32_t truth_count;        /* a power of two; those of directories stand behind them */
+    _Atomic uint64_t *truths;    /* behind the stripes, and so the next */
+    _Atomic uint64_t *changed;   /* when the last change of each ended */
+    _Atomic uint64_t cleared;    /* when it was last, or was made */
     _Alignas(STTP__LINE) atomic_size_t entries;
     atomic_size_t bytes;
     atomic_uint fills;
@@ -179,6 +183,12 @@ static inline void sttp__raise_time(_Atomic uint64_t *time, uint64_t to)
 }
 
 /* ---- cache_truth.c ---- */
+
+/* With those of directories. */
+static inline size_t sttp__count_truths(uint32_t count)
+{
+    return (size_t)count + count / STTP__DIRECTORIES;
+}
 
 uint64_t sttp__cache_hash(const sttp_cache *cache, sttp_action action, sttp_slice path);
 

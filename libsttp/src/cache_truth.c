@@ -62,14 +62,14 @@ static sttp_slice parent_of(sttp_slice path)
     return bare(path);
 }
 
-static unsigned short place_of(const sttp_cache *cache, enum role role, sttp_slice path)
+static uint32_t place_of(const sttp_cache *cache, enum role role, sttp_slice path)
 {
-    uint64_t number = hash(cache, role, path);
-    return (unsigned short)(role == DIRECTORY_AT ? STTP__TRUTHS + number % STTP__DIRECTORIES
-                                                 : number % STTP__TRUTHS);
+    uint32_t number = (uint32_t)hash(cache, role, path), count = cache->truth_count;
+    return role == DIRECTORY_AT ? count + (number & (count / STTP__DIRECTORIES - 1))
+                                : number & (count - 1);
 }
 
-static uint64_t truth_at(const sttp_cache *cache, unsigned short place)
+static uint64_t truth_at(const sttp_cache *cache, uint32_t place)
 {
     return atomic_load(&cache->truths[place]);
 }
@@ -94,7 +94,7 @@ bool sttp__truths_hold(const sttp_cache *cache, const sttp_cache_lease *lease)
 }
 
 /* Who ends a change first notes when. */
-static bool held_since(const sttp_cache *cache, unsigned short place, uint64_t time)
+static bool held_since(const sttp_cache *cache, uint32_t place, uint64_t time)
 {
     return truth_at(cache, place) % CHANGED == 0 &&
            atomic_load(&cache->changed[place]) + cache->clock_lag < time;
@@ -123,7 +123,7 @@ bool sttp__truths_were_hidden(const sttp_cache_lease *lease)
 
 void sttp__truths_end(sttp_cache *cache)
 {
-    for (int i = 0; i < STTP__TRUTHS + STTP__DIRECTORIES; i++)
+    for (size_t i = 0; i < sttp__count_truths(cache->truth_count); i++)
         atomic_fetch_add(&cache->truths[i], CHANGED);
 }
 
@@ -149,7 +149,7 @@ static void raise_truth(sttp_cache *cache, enum role role, sttp_slice path, uint
 
 static void end_truth(sttp_cache *cache, enum role role, sttp_slice path, uint64_t step)
 {
-    unsigned short place = place_of(cache, role, path);
+    uint32_t place = place_of(cache, role, path);
     sttp__raise_time(&cache->changed[place], sttp__cache_now(cache));
     atomic_fetch_add(&cache->truths[place], step);
 }

@@ -211,6 +211,36 @@ static const struct touch {
     {STTP_ACTION_DELETE, "/d/", "", LIST, "/", true},
 };
 
+/* Of paths that no change touches, how many are taken for changed by so many changes of others:
+ * the fewer, the more counters there are. */
+START_TEST(holds_through_changes_of_others)
+{
+    enum { ASKED = 1000, CHANGES = 20000 };
+    static const size_t counters[] = {0, 5000, (1 << 18) - 1};
+    static const int least[] = {0, 10, 850}, most[] = {50, 250, ASKED};
+    sttp_cache_options options = {
+        .size = sizeof options, .leases_only = true, .counters = counters[_i]};
+    char path[32];
+    int held = 0;
+    ck_assert_int_eq(sttp_cache_create(&options, &cache), STTP_OK);
+    uint64_t asked = clock_now += 100;
+    clock_now += 100;
+    for (int i = 0; i < CHANGES; i++) {
+        snprintf(path, sizeof path, "/changed/%d", i);
+        change(STTP_ACTION_UPDATE, path, "");
+    }
+    for (int i = 0; i < ASKED; i++) {
+        snprintf(path, sizeof path, "/asked/%d", i);
+        held += holds(SHOW, path, asked);
+    }
+    ck_assert_msg(held >= least[_i] && held <= most[_i], "%d", held);
+    teardown();
+    options.counters = ((size_t)1 << 24) + 1;
+    ck_assert_int_eq(sttp_cache_create(&options, &cache), STTP_ERR_ARGUMENT);
+    ck_assert_ptr_null(cache);
+}
+END_TEST
+
 /* Two things that have nothing to do with each other are taken for one now and then, by chance: so
  * a case in which nothing is touched may have to be tried again with another cache. */
 enum { TRIES = 5 };
@@ -679,6 +709,7 @@ int main(void)
     tcase_add_test(tests, joined_while_it_is_coherent);
     tcase_add_test(tests, holds_within_its_time);
     tcase_add_loop_test(tests, holds_where_nothing_has_changed, 0, TOUCHES);
+    tcase_add_loop_test(tests, holds_through_changes_of_others, 0, 3);
     tcase_add_loop_test(tests, directories_take_with_them_what_is_below, 0, 2);
     tcase_add_test(tests, directories_of_a_storage_without_others);
     tcase_add_test(tests, kept_from_when_it_was_asked_for);

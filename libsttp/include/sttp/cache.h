@@ -89,6 +89,11 @@ typedef struct sttp_cache_options {
     uint64_t stale_if_error;
     bool leases_only; /* keeps no answers: to tell what changes make untrue, and to ask for each
                          path once at a time */
+    size_t counters;  /* of changes, for what they make untrue: 20 bytes each. Paths share them by
+                         hash, so that a change also ends what sttp_cache_lease_holds says of other
+                         paths: after as many changes as there are counters, of two answers in
+                         three. (What the cache itself keeps is not ended by that.) Raised to a
+                         power of two; at most 2^24; default 4,096, and no fewer */
 } sttp_cache_options;
 
 /* Makes an empty cache. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno set where the system
@@ -129,7 +134,7 @@ struct sttp_cache_lease {
     uint64_t truths[3];
     void *stale;
     uint32_t stale_expires;
-    unsigned short places[3];
+    uint32_t places[3];
     bool listed;
 };
 
