@@ -1,4 +1,6 @@
-/* Looks at the file as SQLite does, and at all rows, as they are at one moment. */
+/* Looks at the file as SQLite does, at all rows, and at the index for search, each as it is at one
+ * moment. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +17,23 @@ static const char rows[] =
     " EXISTS (SELECT 1 FROM entry AS above WHERE above.path = parent)"
     " FROM (SELECT path, text, rtrim(bare, replace(bare, '/', '')) AS parent FROM"
     " (SELECT path, text, rtrim(path, '/') AS bare FROM entry))";
+
+/* FTS5 looks at its index. It is told so by an INSERT, which writes nothing. */
+static const char index_integrity[] = "INSERT INTO search (search) VALUES ('integrity-check')";
+
+/* All pairs of a trigram and a row that has it. The rows are collected in a file: there may be more
+ * than fit into memory. */
+static const char index_rows[] =
+    "PRAGMA temp_store = FILE;"
+    "CREATE VIRTUAL TABLE temp.pair USING fts5vocab ('main', 'search', 'instance')";
+
+/* A text of fewer characters has no trigram. */
+static const char not_indexed[] =
+    "SELECT count(*) FROM entry WHERE id <= (SELECT indexed FROM progress)"
+    " AND length(text) >= 3 AND id NOT IN (SELECT id FROM stale)"
+    " AND id NOT IN (SELECT doc FROM temp.pair)";
+
+#define ADVICE "searches miss texts; sttpd-admin copy to a new database makes a new one"
 
 static void check_file_row(sqlite3_stmt *row, const struct store_checker *checker)
 {
@@ -52,18 +71,49 @@ static int check_all(sqlite3 *db, const char *query, const struct store_checker 
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+static void found_in_index(const struct store_checker *checker, const char *what)
+{
+    checker->found(checker->context, STTP_SLICE("the index for search"), what);
+}
+
+/* SQLITE_OK where it could be looked at. */
+static int check_index(struct sq_connection *connection, const struct store_checker *checker)
+{
+    char what[64 + sizeof ADVICE];
+    int64_t missing = 0;
+    int code = sq_execute(connection, index_integrity);
+
+    if (code == SQLITE_OK)
+        code = sq_execute(connection, index_rows);
+    if (code == SQLITE_OK)
+        code = sq_number(connection, not_indexed, &missing);
+    if ((code & 0xff) == SQLITE_CORRUPT) {
+        found_in_index(checker, "is damaged: " ADVICE);
+        return SQLITE_OK;
+    }
+    if (missing > 0) {
+        snprintf(what, sizeof what, "lacks %" PRId64 " texts: " ADVICE, missing);
+        found_in_index(checker, what);
+    }
+    return code;
+}
+
 bool store_sqlite_check(const struct store_settings *settings, const struct store_checker *checker,
                         char *error, size_t capacity)
 {
-    sqlite3 *db;
-    int code = sqlite3_open_v2(settings->sqlite_path, &db, SQLITE_OPEN_READONLY, NULL);
+    /* All that a connection needs of a store; the path is only read. */
+    const struct store_sqlite sqlite = {.path = (char *)settings->sqlite_path};
+    struct sq_connection connection = {.db = NULL};
+    int code = sq_connection_open(&connection, &sqlite, true);
 
     if (code == SQLITE_OK)
-        code = check_all(db, integrity, checker, check_file_row);
+        code = check_all(connection.db, integrity, checker, check_file_row);
     if (code == SQLITE_OK)
-        code = check_all(db, rows, checker, check_entry);
+        code = check_all(connection.db, rows, checker, check_entry);
+    if (code == SQLITE_OK)
+        code = check_index(&connection, checker);
     if (code != SQLITE_OK)
         snprintf(error, capacity, "database %s: %s", settings->sqlite_path, sqlite3_errstr(code));
-    sqlite3_close(db);
+    sq_connection_close(&connection);
     return code == SQLITE_OK;
 }

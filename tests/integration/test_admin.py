@@ -734,6 +734,40 @@ def test_check_tells_of_a_damaged_file():
             assert any("database" in line for line in run.told), run.error
 
 
+@contextlib.contextmanager
+def indexed_database():
+    """A database whose texts are all in its index for search."""
+    texts = [f"text {i} of {i % 7}" for i in range(3000)] + ["", "ab", "\u00e4b", SMILE * 3, '"""']
+    lines = [json.dumps({"path": f"/f{i}", "text": text}) for i, text in enumerate(texts)]
+    with temporary_directory() as directory:
+        database = Sqlite(directory / "middle")
+        Run("import", database.place, stdin=("\n".join(lines) + "\n").encode())
+        with Server("--storage-backend", "sqlite", "--storage-sqlite-path", database.file):
+            wait_until(lambda: database.sql("SELECT indexed >= (SELECT max(id) FROM entry) "
+                                            "FROM progress") == ["1"], what="the index")
+        yield database
+
+
+def test_check_tells_of_a_damaged_index():
+    advice = "searches miss texts; sttpd-admin copy to a new database makes a new one"
+    damages = {
+        "UPDATE search_data SET block = zeroblob(length(block)) WHERE id > 10": "is damaged",
+        "DELETE FROM search_data WHERE id > 10": "is damaged",
+        "INSERT INTO search (search, rowid, text) SELECT 'delete', id, text FROM entry "
+        "WHERE path IN ('/f7', '/f2000', '/f3003', '/f3004')": "lacks 4 texts",
+    }
+    for damage, wanted in damages.items() if Sqlite in DATABASES else ():
+        with indexed_database() as database, temporary_directory() as directory:
+            Run("check", database.place)
+            database.sql(damage)
+            run = Run("check", database.place, status=1)
+            assert run.told == [f"sttpd-admin: the index for search: {wanted}: {advice}"], run.error
+            assert "0 texts cannot be read, 1 more things are wrong\n" in run.out, run.out
+            copied = Sqlite(directory / "copy")
+            copy(database.place, copied.place)
+            assert Run("check", copied.place).digest == run.digest
+
+
 def test_progress_is_told_to_a_terminal():
     import pty
     tree = large_tree(5, 400)
