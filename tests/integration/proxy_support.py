@@ -182,6 +182,7 @@ class Relay:
         thread = threading.Thread(target=function, args=args, daemon=True)
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _keep(self, one):
         """To be cut."""
@@ -211,8 +212,9 @@ class Relay:
     def _serve(self, client, note):
         with contextlib.suppress(OSError), client, connect(self.target) as server:
             self._keep(server)
-            self._start(self._pump, server, client, None)
+            answers = self._start(self._pump, server, client, None)
             self._pump(client, server, note)
+            answers.join(IO_TIMEOUT)  # before the sockets are closed, whose numbers others get
 
     def _pump(self, source, sink, note):
         with contextlib.suppress(OSError):
