@@ -99,7 +99,11 @@ static bool use_query(cli_search *search, cli_target *target, cli_result *result
     if (search->size > 0)
         target->url.query = (sttp_slice){search->query, search->size};
     if (!cli_target_check(&(cli_target){.url = target->url}, STTP_ACTION_LIST, result))
-        return false;
+        return result->error.status == STTP_ERR_CONTROL_CHARACTER
+                   ? cli_fail(result, CLI_EXIT_USAGE, STTP_ERR_CONTROL_CHARACTER,
+                              "what is looked for has a control character; none can stand in a "
+                              "query, nor can TAB")
+                   : false;
     sttp_query_parse(target->url.query, decoded, &query, NULL);
     search->limit = query.limit;
     return true;
