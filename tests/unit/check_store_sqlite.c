@@ -408,16 +408,36 @@ START_TEST(queue_is_bounded)
 }
 END_TEST
 
+static off_t size_of_log(void)
+{
+    char log[sizeof fixture.path + 8];
+    struct stat status;
+    snprintf(log, sizeof log, "%s-wal", fixture.path);
+    ck_assert_int_eq(stat(log, &status), 0);
+    return status.st_size;
+}
+
+/* A machine that has much to do may give the thread that copies the log no time for a while. */
+static void wait_for_copy(void)
+{
+    struct sq_checkpointer *checkpointer = &self()->checkpointer;
+    for (bool is_under_way = true; is_under_way; sched_yield()) {
+        pthread_mutex_lock(&checkpointer->lock);
+        is_under_way = checkpointer->wanted;
+        pthread_mutex_unlock(&checkpointer->lock);
+    }
+}
+
 /* The log does not grow for ever, and what it held is in the database. */
 START_TEST(log_is_copied)
 {
     enum { CHANGES = 120, ROWS = 500 };
     static struct waiting_operation changes[ROWS];
     static char paths[ROWS][24];
-    char log[320];
     struct stat status;
-    snprintf(log, sizeof log, "%s-wal", fixture.path);
     for (int i = 0; i < CHANGES; i++) {
+        if (size_of_log() > 32 << 20)
+            wait_for_copy();
         for (int j = 0; j < ROWS; j++) {
             snprintf(paths[j], sizeof paths[j], "/%d/n%d", j * 7919 % 997, i * ROWS + j);
             prepare(&changes[j], CREATE, paths[j], "some text that takes a little room");
@@ -428,8 +448,7 @@ START_TEST(log_is_copied)
             ck_assert_int_eq(changes[j].operation.result, STORE_DONE);
         }
     }
-    ck_assert_int_eq(stat(log, &status), 0);
-    ck_assert_int_lt(status.st_size, 48 << 20);
+    ck_assert_int_lt(size_of_log(), 48 << 20);
     ck_assert_int_eq(stat(fixture.path, &status), 0);
     ck_assert_int_gt(status.st_size, 1 << 20);
     wait_for_index();
