@@ -131,7 +131,7 @@ enum outcome { COMMITTED, NOTHING_CHANGED, UNKNOWN };
 static enum outcome outcome_of(const struct pg_link *link)
 {
     /* Errors at a COMMIT that say that it was rolled back; others may have come behind it. */
-    static const char *const definite[] = {"40001", "40P01", "23", "53100"};
+    static const char *const definite[] = {"40001", "40P01", "23", "53100", PG_ROLLED_BACK};
     const struct pg_failure *failure = &link->failure;
     if (failure->state[0] == '\0' && !failure->lost)
         return failure->warned ? UNKNOWN : COMMITTED;

@@ -1,6 +1,7 @@
 /* A connection, in pipeline mode: the statements of a work leave together, behind them a Sync, and
  * the answers come in their order. When the work has ended and has left a transaction open, that is
  * rolled back before the connection is idle. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ void pg_link_begin(struct pg_link *link, const struct pg_work *work)
     link->work = work;
     link->sent = 0;
     link->answered = 0;
+    link->commit = UINT_MAX;
     link->is_complete = false;
     link->has_result = false;
     link->failure = (struct pg_failure){.state = ""};
@@ -87,6 +89,15 @@ static void note_failure(struct pg_link *link, const PGresult *result)
     }
 }
 
+/* A COMMIT of a transaction that has failed goes well, and rolls it back: only its tag tells. */
+static void note_rollback(struct pg_link *link, const PGresult *result)
+{
+    if (link->answered != link->commit || strcmp(PQcmdStatus((PGresult *)result), "ROLLBACK") != 0)
+        return;
+    snprintf(link->failure.state, sizeof link->failure.state, PG_ROLLED_BACK);
+    link->failure.index = link->answered;
+}
+
 static void end_work(struct pg_link *link)
 {
     const struct pg_work *work = link->work;
@@ -107,6 +118,8 @@ static void take(struct pg_link *link, const PGresult *result)
     case PGRES_COMMAND_OK:
     case PGRES_TUPLES_OK:
         link->has_result = true;
+        if (link->failure.state[0] == '\0')
+            note_rollback(link, result);
         if (link->failure.state[0] == '\0')
             link->work->answer(link, link->answered, result);
         break;

@@ -100,6 +100,10 @@ enum pg_verdict {
     PG_GIVE_UP
 };
 
+/* The SQLSTATE of a transaction that has failed: what is said of one that COMMIT has rolled back.
+ */
+#define PG_ROLLED_BACK "25P02"
+
 enum pg_verdict pg_verdict_of(const char *state);
 
 store_result pg_result_of(const char *state);
@@ -196,7 +200,7 @@ struct pg_link {
     struct pg_task *tasks; /* of the work, in its order */
     unsigned count;        /* of them */
     struct pg_task *next;  /* whose answer is next */
-    unsigned commit;       /* the index of the COMMIT */
+    unsigned commit;       /* the index of the COMMIT; UINT_MAX: the work has none */
 };
 
 /* Takes a session. */

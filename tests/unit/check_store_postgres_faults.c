@@ -17,6 +17,21 @@ static bool fails(enum call call)
            atomic_fetch_sub(&fail_at[call], 1) == 1;
 }
 
+static atomic_int
+    commits_that_roll_back; /* so many of the next ones are a ROLLBACK for the server */
+
+static const char *statement_for(const char *name)
+{
+    static char rollback[8];
+    char commit[8];
+    pg_statement_name(PG_COMMIT, commit);
+    if (atomic_load(&commits_that_roll_back) == 0 || strcmp(name, commit) != 0)
+        return name;
+    atomic_fetch_sub(&commits_that_roll_back, 1);
+    pg_statement_name(PG_ROLLBACK, rollback);
+    return rollback;
+}
+
 int __real_PQsendQueryPrepared(PGconn *conn, const char *name, int count, const char *const *values,
                                const int *lengths, const int *formats, int format);
 int __wrap_PQsendQueryPrepared(PGconn *conn, const char *name, int count, const char *const *values,
@@ -24,9 +39,9 @@ int __wrap_PQsendQueryPrepared(PGconn *conn, const char *name, int count, const 
 int __wrap_PQsendQueryPrepared(PGconn *conn, const char *name, int count, const char *const *values,
                                const int *lengths, const int *formats, int format)
 {
-    return fails(SEND)
-               ? 0
-               : __real_PQsendQueryPrepared(conn, name, count, values, lengths, formats, format);
+    return fails(SEND) ? 0
+                       : __real_PQsendQueryPrepared(conn, statement_for(name), count, values,
+                                                    lengths, formats, format);
 }
 
 int __real_PQpipelineSync(PGconn *conn);
@@ -179,6 +194,27 @@ START_TEST(unknown_outcome)
         settle();
         expect_either("/d/f", before.contents, text);
     }
+}
+END_TEST
+
+/* The first COMMIT is one for the store alone. */
+static void expect_done_again(sttp_action action, const char *path, const char *is_done)
+{
+    ck_assert_str_eq(sql(is_done), "f");
+    atomic_store(&commits_that_roll_back, 1);
+    ck_assert_int_eq(result_of(action, path, "new"), STORE_DONE);
+    ck_assert_int_eq(atomic_load(&commits_that_roll_back), 0);
+    ck_assert_msg(strcmp(sql(is_done), "t") == 0, "%s: acknowledged and lost", path);
+}
+
+/* A COMMIT that is answered by "ROLLBACK" has changed nothing: what it was for is done again. */
+START_TEST(rolled_back)
+{
+    expect_done_again(UPDATE, "/d/f", "SELECT contents = 'new' FROM sttp_entry WHERE name = 'f'");
+    expect_done_again(CREATE, "/d/g", "SELECT count(*) = 3 FROM sttp_entry");
+    expect_done_again(CREATE, "/new/dir/f", "SELECT count(*) = 6 FROM sttp_entry");
+    expect_done_again(DELETE, "/new/dir/f", "SELECT count(*) = 5 FROM sttp_entry");
+    expect_done_again(DELETE, "/new/dir/", "SELECT count(*) = 4 FROM sttp_entry");
 }
 END_TEST
 
@@ -423,6 +459,7 @@ int main(void)
     tcase_add_checked_fixture(one, open_one, leave_database);
     tcase_add_test(one, not_sent);
     tcase_add_test(one, unknown_outcome);
+    tcase_add_test(one, rolled_back);
     tcase_add_test(one, reads_go_on);
     tcase_add_test(one, no_memory);
     tcase_add_test(one, no_memory_for_events);
