@@ -278,7 +278,7 @@ static void *run(void *context)
 static void free_links(struct pg_store *pg)
 {
     for (unsigned i = 0; pg->links != NULL && i < pg->count; i++)
-        PQfinish(pg->links[i].conn);
+        pg_link_close(&pg->links[i]);
     free(pg->links);
 }
 

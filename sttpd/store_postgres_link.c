@@ -1,9 +1,11 @@
 /* A connection, in pipeline mode: the statements of a work leave together, behind them a Sync, and
  * the answers come in their order. When the work has ended and has left a transaction open, that is
  * rolled back before the connection is idle. */
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "sttpd/store_postgres_private.h"
 
@@ -208,6 +210,17 @@ static void notice(void *context, const PGresult *result)
         link->failure.warned = true;
 }
 
+/* libpq closes the socket as soon as it is lost, and its number may then be another one's: so we
+ * watch one of our own. */
+static bool watch(struct pg_link *link)
+{
+    struct event_base *events = link->store->events;
+    link->socket = fcntl(PQsocket(link->conn), F_DUPFD_CLOEXEC, 0);
+    event_assign(&link->readable, events, link->socket, EV_READ | EV_PERSIST, on_readable, link);
+    event_assign(&link->writable, events, link->socket, EV_WRITE, on_writable, link);
+    return link->socket != -1 && event_add(&link->readable, NULL) == 0;
+}
+
 void pg_link_adopt(struct pg_link *link, PGconn *conn)
 {
     link->conn = conn;
@@ -215,18 +228,25 @@ void pg_link_adopt(struct pg_link *link, PGconn *conn)
     link->is_waiting = false;
     link->work = NULL;
     PQsetNoticeReceiver(conn, notice, link);
-    event_assign(&link->readable, link->store->events, PQsocket(conn), EV_READ | EV_PERSIST,
-                 on_readable, link);
-    event_assign(&link->writable, link->store->events, PQsocket(conn), EV_WRITE, on_writable, link);
-    if (event_add(&link->readable, NULL) == -1)
+    if (!watch(link))
         pg_link_lose(link);
+}
+
+void pg_link_close(struct pg_link *link)
+{
+    if (link->conn == NULL)
+        return;
+    event_del(&link->readable);
+    event_del(&link->writable);
+    if (link->socket != -1)
+        close(link->socket);
+    PQfinish(link->conn);
+    link->conn = NULL;
 }
 
 void pg_link_lose(struct pg_link *link)
 {
     const struct pg_work *work = link->work;
-    event_del(&link->readable);
-    event_del(&link->writable);
     link->is_broken = true;
     link->failure.lost = true;
     link->failure.unsent = !link->is_complete;
@@ -235,7 +255,6 @@ void pg_link_lose(struct pg_link *link)
     link->work = NULL;
     if (work != NULL)
         work->end(link);
-    PQfinish(link->conn);
-    link->conn = NULL;
+    pg_link_close(link);
     pg_link_is_away(link);
 }

@@ -188,6 +188,7 @@ struct pg_link {
     enum pg_link_kind kind;
     enum pg_kind serves; /* whose tasks it has */
     PGconn *conn;        /* NULL: it is away */
+    int socket;          /* its, a duplicate of our own; -1: there is none */
     bool is_waiting;     /* for the connection to take more */
     bool is_broken;
     struct event readable, writable;
@@ -217,6 +218,9 @@ void pg_link_go(struct pg_link *link);
 
 /* Gives the connection up, and with it the work. */
 void pg_link_lose(struct pg_link *link);
+
+/* Closes the connection, where there is one, and tells nobody. */
+void pg_link_close(struct pg_link *link);
 
 static inline bool pg_link_is_idle(const struct pg_link *link)
 {

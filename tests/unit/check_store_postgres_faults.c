@@ -1,6 +1,8 @@
 /* What libpq or the network does wrong: calls of libpq that fail, connections that end at a moment
  * of the test's choice, memory that is out. The server is a real one. */
+#include <dlfcn.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
 
 #include "store_postgres_support.h"
 
@@ -87,6 +89,20 @@ void *__wrap_calloc(size_t count, size_t size)
         return NULL;
     }
     return __real_calloc(count, size);
+}
+
+static atomic_int epoll_failures;
+
+/* libevent's. */
+__attribute__((visibility("default"))) int epoll_ctl(int epoll, int operation, int fd,
+                                                     struct epoll_event *event)
+{
+    int (*next)(int, int, int, struct epoll_event *) =
+        (int (*)(int, int, int, struct epoll_event *))dlsym(RTLD_NEXT, "epoll_ctl");
+    int result = next(epoll, operation, fd, event);
+    if (result == -1)
+        atomic_fetch_add(&epoll_failures, 1);
+    return result;
 }
 
 static void arm(enum call call, int number)
@@ -315,6 +331,19 @@ static void *cut_all_the_time(void *going)
     return NULL;
 }
 
+/* What libpq has closed is not watched any more: its number may be another one's. */
+START_TEST(closed_by_libpq)
+{
+    for (int i = 0; i < 10; i++) {
+        atomic_store(&epoll_failures, 0);
+        sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+            "'sttpd'");
+        settle();
+        ck_assert_int_eq(atomic_load(&epoll_failures), 0);
+    }
+}
+END_TEST
+
 /* Each change is acknowledged and there, or of unknown outcome and there or not. */
 START_TEST(cut_again_and_again)
 {
@@ -463,6 +492,7 @@ int main(void)
     tcase_add_test(one, reads_go_on);
     tcase_add_test(one, no_memory);
     tcase_add_test(one, no_memory_for_events);
+    tcase_add_test(one, closed_by_libpq);
     tcase_add_test(one, cut_again_and_again);
     tcase_add_test(one, verdicts);
     tcase_add_test(one, one_of_many_is_refused);
