@@ -23,7 +23,12 @@ enum {
 /* As store_module's `open`: connects, makes the tables where there are none, and refuses those of a
  * newer sttpd. Takes postgres_conninfo, postgres_pool (0: 8), durability, queue, log and watcher.
  * Waits for the database as long as the conninfo's connect_timeout (5 s where it has none) says for
- * each of its addresses. */
+ * each of its addresses.
+ *
+ * The store's `close` waits a second at most for a connection that is being made. The thread that
+ * makes it then outlives the store, as long as the conninfo lets it wait, and runs in this module,
+ * which so must not be unloaded; when the process calls exit() meanwhile, output is flushed, and
+ * what was registered by atexit() before is not called. */
 bool store_postgres_open(const struct store_settings *settings, store **opened, char *error,
                          size_t capacity);
 

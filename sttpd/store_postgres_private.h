@@ -151,8 +151,8 @@ void pg_one_line(const char *message, char *line, size_t capacity);
 
 struct pg_connector;
 
-/* NULL where memory or threads are out. `wake` is written to, an eventfd, when a session is open or
- * has failed. */
+/* NULL where memory or threads are out. Copies the profile. `wake` is written to, an eventfd, when
+ * a session is open or has failed. */
 struct pg_connector *pg_connector_start(const struct pg_profile *profile, int wake);
 
 /* Orders a session; one at a time. */
@@ -161,7 +161,8 @@ void pg_connector_order(struct pg_connector *connector, bool listens);
 /* Whether the order is done: *conn is the session, or NULL with `error`. */
 bool pg_connector_take(struct pg_connector *connector, PGconn **conn, char *error, size_t capacity);
 
-/* Ends it, and waits for what it does. NULL is allowed. */
+/* Ends it. A session that is being opened is closed as soon as it is there, or has failed: that is
+ * waited for a second and no longer. NULL is allowed. */
 void pg_connector_stop(struct pg_connector *connector);
 
 /* What tasks wait for: a place in a batch of changes; a transaction of its own (a CREATE that makes
