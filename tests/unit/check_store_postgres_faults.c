@@ -1,12 +1,6 @@
 /* What libpq or the network does wrong: calls of libpq that fail, connections that end at a moment
  * of the test's choice, memory that is out. The server is a real one. */
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <dlfcn.h>
-#include <netinet/in.h>
 #include <stdatomic.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include "store_postgres_support.h"
 
@@ -93,20 +87,6 @@ void *__wrap_calloc(size_t count, size_t size)
         return NULL;
     }
     return __real_calloc(count, size);
-}
-
-static atomic_int epoll_failures;
-
-/* libevent's. */
-__attribute__((visibility("default"))) int epoll_ctl(int epoll, int operation, int fd,
-                                                     struct epoll_event *event)
-{
-    int (*next)(int, int, int, struct epoll_event *) =
-        (int (*)(int, int, int, struct epoll_event *))dlsym(RTLD_NEXT, "epoll_ctl");
-    int result = next(epoll, operation, fd, event);
-    if (result == -1)
-        atomic_fetch_add(&epoll_failures, 1);
-    return result;
 }
 
 static void arm(enum call call, int number)
@@ -335,19 +315,6 @@ static void *cut_all_the_time(void *going)
     return NULL;
 }
 
-/* What libpq has closed is not watched any more: its number may be another one's. */
-START_TEST(closed_by_libpq)
-{
-    for (int i = 0; i < 10; i++) {
-        atomic_store(&epoll_failures, 0);
-        sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
-            "'sttpd'");
-        settle();
-        ck_assert_int_eq(atomic_load(&epoll_failures), 0);
-    }
-}
-END_TEST
-
 /* Each change is acknowledged and there, or of unknown outcome and there or not. */
 START_TEST(cut_again_and_again)
 {
@@ -484,66 +451,6 @@ START_TEST(locked_for_long)
 }
 END_TEST
 
-/* ---- a host that takes connections and says nothing ---- */
-
-static int make_mute_host(int *port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    int host = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(host, (struct sockaddr *)&address, size), 0);
-    ck_assert_int_eq(getsockname(host, (struct sockaddr *)&address, &size), 0);
-    *port = ntohs(address.sin_port);
-    return host;
-}
-
-static unsigned count_threads(void)
-{
-    unsigned count = 0;
-    DIR *threads = opendir("/proc/self/task");
-    ck_assert_ptr_nonnull(threads);
-    while (readdir(threads) != NULL)
-        count++;
-    closedir(threads);
-    return count;
-}
-
-/* Makes a store connect to a host that says nothing, and closes it. Returns the connection. */
-static int close_while_it_connects(void)
-{
-    char both[512];
-    int port;
-    int host = make_mute_host(&port); /* it refuses connections until it listens */
-    snprintf(both, sizeof both, "%s host=127.0.0.1,%s port=%d,%s connect_timeout=60", conninfo(),
-             PQhost(direct), port, PQport(direct));
-    opened = open_postgres(&(struct store_settings){.postgres_conninfo = both, .postgres_pool = 1});
-    ck_assert_int_eq(listen(host, 1), 0);
-    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sttpd'");
-    int connection = accept(host, NULL, NULL);
-    ck_assert_int_ne(connection, -1);
-    uint64_t started = pg_now();
-    opened->close(opened);
-    opened = NULL;
-    ck_assert_uint_lt(pg_now() - started, 20000);
-    close(host);
-    return connection;
-}
-
-/* Who closes the store does not wait for it, however long it may take to connect; its thread ends
- * when it can, or with the process. */
-START_TEST(closed_while_it_connects)
-{
-    opened->close(opened);
-    unsigned before = count_threads();
-    int connection = close_while_it_connects();
-    ck_assert_uint_gt(count_threads(), before);
-    close(connection);
-    while (count_threads() > before)
-        sql("SELECT 1");
-    close_while_it_connects();
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("store_postgres_faults");
@@ -556,9 +463,7 @@ int main(void)
     tcase_add_test(one, reads_go_on);
     tcase_add_test(one, no_memory);
     tcase_add_test(one, no_memory_for_events);
-    tcase_add_test(one, closed_by_libpq);
     tcase_add_test(one, cut_again_and_again);
-    tcase_add_test(one, closed_while_it_connects);
     tcase_add_test(one, verdicts);
     tcase_add_test(one, one_of_many_is_refused);
     tcase_add_test(one, warned);
