@@ -18,6 +18,9 @@ static const char *const modules[] = {
 /* Each reader of a database has the file, its log and an index of that open. */
 enum { DATABASE_DESCRIPTORS = 3 };
 
+/* A connection's socket, and the duplicate that is watched. One more than the pool has listens. */
+enum { DESCRIPTORS_OF_LINK = 2 };
+
 uint64_t storage_descriptors(const struct sttpd_options *options)
 {
     switch ((enum storage_backend)options->backend) {
@@ -28,7 +31,7 @@ uint64_t storage_descriptors(const struct sttpd_options *options)
     case STORAGE_POSTGRES:
         break;
     }
-    return options->postgres_pool;
+    return DESCRIPTORS_OF_LINK * (options->postgres_pool + 1);
 }
 
 const char *storage_name(const struct sttpd_options *options, char *text, size_t capacity)
