@@ -323,15 +323,24 @@ static enum pg_statement statement_of(const struct pg_task *task)
     return is_tree(task) ? PG_TREE : PG_LIST;
 }
 
+/* What is below a directory comes before this: its path with the byte behind the slash. */
+static sttp_slice end_of(sttp_slice directory, char room[STTP_MAX_PATH + 2])
+{
+    memcpy(room, directory.data, directory.size);
+    room[directory.size - 1] = '/' + 1;
+    return (sttp_slice){room, directory.size};
+}
+
 static void send_page(struct pg_link *link)
 {
     const struct pg_task *task = link->tasks;
     sttp_list_type type = task->operation->query.type;
+    enum pg_statement statement = statement_of(task);
     char room[STTP_MAX_PATH + 2], behind[STTP_MAX_PATH + 2], count[4];
     char after[STTP_MAX_PATH + 2 + STTP_MAX_REQUEST_LINE];
-    sttp_slice directory = directory_of(task->operation, room);
+    sttp_slice directory = directory_of(task->operation, room), end = end_of(directory, behind);
     struct pg_values values = {0};
-    pg_value(&values, directory);
+    pg_value(&values, statement == PG_TREE ? end : directory);
     pg_value(&values, after_of(task, directory, after));
     pg_value(&values, number(page_size(task), count));
     value_of(&values, task->listing.pattern);
@@ -341,12 +350,9 @@ static void send_page(struct pg_link *link)
         pg_value(&values, truth(type != STTP_LIST_DIRECTORIES));
         pg_value(&values, truth(type != STTP_LIST_FILES));
     }
-    if (is_tree(task)) {
-        memcpy(behind, directory.data, directory.size);
-        behind[directory.size - 1] = '/' + 1;
-        pg_value(&values, (sttp_slice){behind, directory.size});
-    }
-    pg_link_send(link, statement_of(task), &values);
+    if (statement == PG_TREE_TEXT)
+        pg_value(&values, end);
+    pg_link_send(link, statement, &values);
 }
 
 void pg_start_list(struct pg_link *link)

@@ -55,6 +55,9 @@ enum pg_statement {
 
 enum { PG_MAX_VALUES = 8 };
 
+/* A row's whole path in SQL, as the index of paths has it. */
+#define PG_WHOLE "parent || name || CASE WHEN directory THEN '/' ELSE '' END"
+
 /* The values of a statement, in its order. */
 struct pg_values {
     int count;

@@ -5,7 +5,8 @@
  *     /       | notes | true      |
  *     /notes/ | a.txt | false     | Buy milk
  *
- * The second index gives the directories in the order of a listing, in which they have a slash. */
+ * The second index gives the directories in the order of a listing, in which they have a slash; the
+ * third all that is below a directory in the order of a recursive one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +16,15 @@
 
 enum { VERSION = 1, MAX_TRIES = 20 };
 
+#define PATHS "ON sttp_entry ((" PG_WHOLE "))"
+
 static const char *const creation[] = {
     "CREATE TABLE IF NOT EXISTS sttp_entry (parent text COLLATE \"C\" NOT NULL,"
     " name text COLLATE \"C\" NOT NULL, directory boolean NOT NULL, contents text COLLATE \"C\","
     " PRIMARY KEY (parent, name))",
     "CREATE INDEX IF NOT EXISTS sttp_directory ON sttp_entry (parent, (name || '/'))"
     " WHERE directory",
+    "CREATE INDEX IF NOT EXISTS sttp_path " PATHS,
     "CREATE TABLE IF NOT EXISTS sttp_meta (one integer PRIMARY KEY CHECK (one = 1),"
     " version integer NOT NULL, identity text NOT NULL)",
 };
@@ -144,34 +148,48 @@ static bool check_encoding(PGconn *conn, char *error, size_t capacity)
     return false;
 }
 
+static bool has_row(PGconn *conn, const char *query)
+{
+    PGresult *result = pg_ask(conn, query);
+    bool has_one = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
+    PQclear(result);
+    return has_one;
+}
+
 /* Out of the way: without keeping anybody from reading or writing, which a wait for the table to
  * oneself would do to all that come behind it. False where somebody is at work on the table:
  * perhaps it is another server that builds the index. */
-static bool drop_index(PGconn *conn)
+static bool drop_index(PGconn *conn, const char *name)
 {
-    bool is_dropped = pg_tell(conn, "SET lock_timeout = '1s'") &&
-                      pg_tell(conn, "DROP INDEX CONCURRENTLY IF EXISTS sttp_contents");
+    char command[96];
+    snprintf(command, sizeof command, "DROP INDEX CONCURRENTLY IF EXISTS %s", name);
+    bool is_dropped = pg_tell(conn, "SET lock_timeout = '1s'") && pg_tell(conn, command);
     return pg_tell(conn, "RESET lock_timeout") && is_dropped;
 }
 
-/* An index for searches, where the database has the extension. Building it locks nobody out; one
- * whose building was cut short is made anew. The last that is done with a connection: where it
- * takes long, the database goes on with it alone. */
-static void index_texts(PGconn *conn)
+/* Makes an index that is not there. Building it locks nobody out; one whose building was cut short
+ * is made anew. Answers are right without it. Where it takes long, the database goes on with it
+ * alone, and the connection is of no more use. */
+static void make_index(PGconn *conn, const char *name, const char *definition)
 {
-    static const char is_valid[] = "SELECT 1 FROM pg_index WHERE indisvalid AND"
-                                   " indexrelid = to_regclass('sttp_contents')";
-    PGresult *result = pg_ask(conn, "SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'");
-    bool has_trigrams = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
-    PQclear(result);
-    if (!has_trigrams)
-        return;
-    result = pg_ask(conn, is_valid);
-    bool is_there = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
-    PQclear(result);
-    if (!is_there && drop_index(conn))
-        pg_tell(conn, "CREATE INDEX CONCURRENTLY IF NOT EXISTS sttp_contents ON sttp_entry"
-                      " USING gin (lower(contents) gin_trgm_ops) WHERE NOT directory");
+    char query[160], command[256];
+    snprintf(query, sizeof query,
+             "SELECT 1 FROM pg_index WHERE indisvalid AND indexrelid = to_regclass('%s')", name);
+    snprintf(command, sizeof command, "CREATE INDEX CONCURRENTLY IF NOT EXISTS %s %s", name,
+             definition);
+    if (!has_row(conn, query) && drop_index(conn, name))
+        pg_tell(conn, command);
+}
+
+/* Those that a database of an older sttpd has not, and that for searches, where the database has
+ * the extension. */
+static void make_indexes(PGconn *conn)
+{
+    bool has_trigrams = has_row(conn, "SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'");
+    make_index(conn, "sttp_path", PATHS);
+    if (has_trigrams)
+        make_index(conn, "sttp_contents",
+                   "ON sttp_entry USING gin (lower(contents) gin_trgm_ops) WHERE NOT directory");
 }
 
 /* Tries a command that only some engines have. False where it is not known whether this one has it:
@@ -215,6 +233,6 @@ bool pg_schema_open(struct pg_profile *profile, PGconn *conn, char *error, size_
     }
     if (!is_open || !try_notifications(profile, conn, error, capacity))
         return false;
-    index_texts(conn);
+    make_indexes(conn);
     return true;
 }

@@ -5,7 +5,6 @@
 
 #include "sttpd/store_postgres_private.h"
 
-#define WHOLE "parent || name || CASE WHEN directory THEN '/' ELSE '' END"
 /* By somebody else a name may be empty, or have a slash: it would look like something else. */
 #define NAMED "name <> '' AND strpos(name, '/') = 0 AND ($4::text IS NULL OR name LIKE $4::text)"
 /* By somebody else, too: a parent without its final slash and a name would look like another name.
@@ -54,12 +53,15 @@ static const char *const statements[PG_STATEMENTS] = {
     [PG_LIST_TEXT] = "SELECT name, contents FROM sttp_entry WHERE parent = $1::text"
                      " AND NOT directory AND name > $2::text AND " NAMED " AND " FOUND
                      " ORDER BY name LIMIT $3::integer",
-    /* $2 with the directory before it; $7 where what is below the directory ends. */
-    [PG_TREE] =
-        "SELECT " WHOLE " AS shown FROM sttp_entry"
-        " WHERE parent >= $1::text AND parent < $7::text AND " WHOLE " > $2::text AND " BELOW
-        " AND (($5::boolean AND NOT directory) OR ($6::boolean AND directory))"
-        " ORDER BY shown LIMIT $3::integer",
+    /* $2 with the directory before it; $1 where what is below the directory ends. The index of
+     * whole paths has them in order, so that a page costs what is on it. What else a row has to be
+     * is one condition for the planner: it would take several for so few rows that it had better
+     * sort. */
+    [PG_TREE] = "SELECT " PG_WHOLE " AS shown FROM sttp_entry"
+                " WHERE " PG_WHOLE " > $2::text AND " PG_WHOLE " < $1::text AND CASE WHEN " BELOW
+                " AND (($5::boolean AND NOT directory) OR ($6::boolean AND directory))"
+                " THEN true ELSE false END ORDER BY shown LIMIT $3::integer",
+    /* $1 the directory, $6 where what is below it ends. */
     [PG_TREE_TEXT] = "SELECT parent || name AS shown, contents FROM sttp_entry"
                      " WHERE parent >= $1::text AND parent < $6::text AND NOT directory"
                      " AND parent || name > $2::text AND " BELOW " AND " FOUND
