@@ -409,6 +409,27 @@ def wait_until(condition, timeout=IO_TIMEOUT, what="condition"):
         time.sleep(0.01)
 
 
+_WATCHER = """
+import select, signal, sys
+test, program, number = map(int, sys.argv[1:])
+ended, _, _ = select.select([test, program], [], [])
+if program not in ended:
+    signal.pidfd_send_signal(program, number)
+    signal.pidfd_send_signal(program, signal.SIGCONT)
+"""
+
+
+def end_with_us(process, number):
+    """Has a program get a signal when this one is gone, however it ends: what is killed calls no
+    `finally`. (PR_SET_PDEATHSIG would count the thread that has started the program.)"""
+    watched = os.pidfd_open(os.getpid()), os.pidfd_open(process.pid)
+    subprocess.Popen(  # pylint: disable=consider-using-with
+        [sys.executable, "-ISc", _WATCHER, *map(str, watched), str(int(number))],
+        stdin=subprocess.DEVNULL, pass_fds=watched, start_new_session=True)
+    for descriptor in watched:
+        os.close(descriptor)
+
+
 def interrupt(_signal, _frame):
     """A test that is told to end does so by way of its `finally`: nothing of it is left behind."""
     raise KeyboardInterrupt

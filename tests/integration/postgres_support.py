@@ -64,7 +64,8 @@ def _owner():
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
-def _is_running(pid):
+def is_running(pid):
+    """Whether there is such a process, and more of it than its status."""
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -109,6 +110,7 @@ class Server:
             [programs() / "postgres", "-D", self.data], stdin=subprocess.DEVNULL, stdout=log,
             stderr=log, env=ENVIRONMENT, cwd=self.directory, **_owner())
         log.close()
+        harness.end_with_us(self.process, signal.SIGQUIT)
         if wait:
             self.wait_ready()
         return self
@@ -153,7 +155,7 @@ class Server:
         self._signal(signal.SIGKILL)
         self.process.wait(START_DEADLINE)
         # A new server does not start as long as one of them has the memory that they shared.
-        harness.wait_until(lambda: not any(map(_is_running, children)), START_DEADLINE, "the end")
+        harness.wait_until(lambda: not any(map(is_running, children)), START_DEADLINE, "the end")
 
     def restart(self):
         self.stop()

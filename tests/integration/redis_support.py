@@ -73,6 +73,7 @@ class Redis:
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen([program, *arguments], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
+        harness.end_with_us(self.process, signal.SIGKILL)
         harness.wait_until(self._answers, START_DEADLINE, "redis-server")
         return self
 

@@ -1,5 +1,7 @@
 """The PostgreSQL servers that other tests use."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -26,6 +28,33 @@ def test_database():
         directory = cluster.directory
     assert cluster.process.poll() is not None
     assert not directory.exists()
+
+
+def leave(kind, meanwhile):
+    """Kills a test that has a server, and waits until nothing of that is left."""
+    script = f"import postgres_support, redis_support, sys\n" \
+        f"with {kind}() as server:\n" \
+        f"    children = server.children() if hasattr(server, 'children') else []\n" \
+        f"    {meanwhile}\n" \
+        f"    print(server.directory, server.process.pid, *children, flush=True)\n" \
+        f"    sys.stdin.read()\n"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, cwd=os.path.dirname(__file__)) as test:
+        directory, *pids = test.stdout.readline().decode().split()
+        test.kill()
+    try:
+        harness.wait_until(lambda: not any(map(postgres_support.is_running, pids)),
+                           what="the end of the server")
+    finally:
+        harness.remove_tree(directory)
+    return len(pids)
+
+
+def test_a_killed_test_leaves_no_server():
+    assert leave("postgres_support.Cluster", "pass") > 2
+    assert leave("postgres_support.Cluster", "server.freeze()") > 2
+    if shutil.which("redis-server"):
+        assert leave("redis_support.Redis", "server.freeze()") == 1
 
 
 def test_frozen():
