@@ -23,8 +23,9 @@ SELDOM = {name: chance / 10 for name, chance in OFTEN.items()}
 LIMITS = {"response_timeout": "300ms", "connect_timeout": "1s", "queue_timeout": "1s"}
 CHECKED = {"slow_start": 0,
            "health": {"interval": "50ms", "timeout": "250ms", "rise": 1, "fall": 2}}
-PATIENT = {"slow_start": 0, "health": {"interval": "50ms", "timeout": "10s", "rise": 1}}
-BETWEEN_CUTS = 20000
+PATIENT = {"slow_start": 0,
+           "health": {"interval": "50ms", "timeout": "10s", "rise": 1, "fall": 1000}}
+BETWEEN_CUTS = 8000
 
 
 @contextlib.contextmanager
@@ -116,29 +117,32 @@ def test_no_fault_no_failure():
         check_changes(directory, found, applied)
 
 
-def cut_often(relay, over):
-    """Cuts the relay's connections each time it has taken another BETWEEN_CUTS bytes, until it is
-    over; how often that was."""
-    cuts = 0
+def cut_in_turns(relays, over):
+    """Cuts the connections of one relay after the other, each time when both have taken BETWEEN_CUTS
+    bytes more: so one of them is up always. How often that was, when it is over."""
+    cuts, before = 0, [0] * len(relays)
     while not over.wait(0.01):
-        if sum(map(len, relay.taken)) >= (cuts + 1) * BETWEEN_CUTS:
-            relay.cut()
-            cuts += 1
+        taken = [sum(map(len, relay.taken)) for relay in relays]
+        if min(now - then for now, then in zip(taken, before)) >= BETWEEN_CUTS:
+            relays[cuts % len(relays)].cut()
+            cuts, before = cuts + 1, taken
     return cuts
 
 
 def test_one_order_of_events():
-    """sttp-bench judges texts and their order, while the connections to the server are cut again
-    and again: each time what is under way may fail, 40 requests at most of about 200. Nothing is
-    late, on a busy machine either."""
-    with Server("--durability", "none") as server, Relay(server.address) as relay, \
-            Proxy(reverse(relay.address, **PATIENT)) as proxy, \
+    """sttp-bench judges texts and their order, while the connections to the server, on two ways,
+    are cut again and again: what is under way there may fail, and nothing by the clock, on a busy
+    machine either."""
+    with Server("--durability", "none") as server, Relay(server.address) as one, \
+            Relay(server.address) as other, \
+            Proxy(reverse(one.address, other.address, **PATIENT)) as proxy, \
             concurrent.futures.ThreadPoolExecutor() as executor:
+        requests = 24000 if FULL else 2000
         over = threading.Event()
-        cuts = executor.submit(cut_often, relay, over)
+        cuts = executor.submit(cut_in_turns, (one, other), over)
         try:
             status, result = bench_json(
-                "--check", "--rate", 400, "--duration", 60 if FULL else 5, "-c", 10,
+                "--check", "--rate", 400, "--requests", requests, "-c", 10,
                 "--pipeline", 4, "--keys", 50, "--seed", SEED,
                 "--mix", "show=50,update=35,create=10,delete=5",
                 port=proxy.port)
@@ -146,10 +150,8 @@ def test_one_order_of_events():
             over.set()
         found = failures(result)
         print(f"     {found}, {cuts.result()} cuts", flush=True)
-        # A tester that is too slow leaves some out: it is their order that counts here.
-        assert status != LIE and not set(found) - {"refused 500", "not sent"}, result["failures"]
-        asked = result["sending"]["sent"]
-        assert found.get("refused 500", 0) < asked / 2, (asked, found)
+        assert status != LIE and not set(found) - {"refused 500"}, result["failures"]
+        assert found.get("refused 500", 0) < requests / 2, found
         assert cuts.result() >= 5, cuts.result()
 
 
