@@ -477,6 +477,7 @@ static void step(int which)
 
 START_TEST(no_answer_is_behind_by_more_than_it_may)
 {
+    uint64_t begun = clock_now;
     seed = random_seed();
     start_servers(_i == 1);
     for (size_t i = getenv("STTP_FULL") != NULL ? 30000000 : 2000000; i > 0; i--)
@@ -495,6 +496,7 @@ START_TEST(no_answer_is_behind_by_more_than_it_may)
                                 &response);
         sttp_cache_destroy(servers[which].cache);
     }
+    clock_now = begun; /* Check takes the time by it, too, and has no room for hours */
 }
 END_TEST
 
