@@ -14,6 +14,7 @@ answer, or with "outcome unknown", may take effect at any moment after its reque
 """
 
 import math
+from collections import Counter
 from typing import NamedTuple, Optional
 
 ABSENT = "absent"
@@ -145,22 +146,27 @@ def is_blind(step):
 
 
 class _Checker:
-    """The configurations that are possible: for each content of the register, the sets of steps
-    that have taken effect, of those that are open or optional. Of two sets one makes the other
+    """The configurations that are possible: for each content of the register and each set of other
+    changes than the optional ones, the sets of steps that have taken effect, of those that are open
+    or optional. Of two sets one makes the other
     superfluous when it has used no more optional steps, the same of the other changes, and no
     fewer reads. Optional steps that do the same are used in the order in which they came.
 
-    An UPDATE whose text nobody saw is as good as a read: it is in nobody's way where it stands
-    just before another change of a text, or behind a text that nobody saw either."""
+    A text is written once: where there is foresight, nothing else takes its place while somebody has
+    yet to see it. An UPDATE whose text nobody saw is as good as a read: it is in nobody's way where it stands just
+    before another change of a text, or behind a text that nobody saw either."""
 
-    def __init__(self, initial):
+    def __init__(self, initial, steps, foresight):
         self.open = {}
         self.optional = {}  # what it does: the bits of the steps, in the order in which they came
         self.free = []
         self.bits = 0
         self.optionals = 0  # the bits of all optional steps
         self.reads = 0
-        self.states = {initial: [0]}
+        self.foresight = foresight
+        self.to_come = Counter(step.needs for step in steps)  # that have not been invoked yet
+        self.seers = {}  # for each text the bits of the open steps that need it
+        self.states = {(initial, 0): [0]}
 
     def _bit(self):
         if self.free:
@@ -185,6 +191,8 @@ class _Checker:
         self.open[number] = _Open(step, bit, before)
         if step.makes is KEEP or is_blind(step):
             self.reads |= bit
+        self.to_come[step.needs] -= 1
+        self.seers[step.needs] = self.seers.get(step.needs, 0) | bit
 
     def _may_take_effect(self, opened, state, done):
         return not opened.bit & done and opened.before & ~done == 0 and \
@@ -203,21 +211,25 @@ class _Checker:
         return done
 
     def _superfluous(self, done, other):
-        """Whether `done` adds nothing to `other`, of the same content."""
-        plain = ~(self.optionals | self.reads)
-        return (done & plain == other & plain and other & self.optionals & ~done == 0 and
-                done & self.reads & ~other == 0)
+        """Whether `done` adds nothing to `other`, of the same content and changes."""
+        return other & self.optionals & ~done == 0 and done & self.reads & ~other == 0
 
     def _add(self, states, state, done):
-        known = states.setdefault(state, [])
+        known = states.setdefault((state, done & ~(self.optionals | self.reads)), [])
         if any(self._superfluous(done, other) for other in known):
             return False
         known[:] = [other for other in known if not self._superfluous(other, done)]
         known.append(done)
         return True
 
+    def _is_awaited(self, state, done):
+        return self.foresight and state is not ABSENT and \
+            (self.to_come[state] > 0 or self.seers.get(state, 0) & ~done != 0)
+
     def _successors(self, state, done):
         """What one more change makes of a configuration."""
+        if self._is_awaited(state, done):
+            return
         blind = done if state is ABSENT else self._with_reads(UNSEEN, done)
         for opened in self.open.values():
             if opened.step.makes is not KEEP and self._may_take_effect(opened, state, done):
@@ -233,7 +245,7 @@ class _Checker:
         """Keeps the configurations in which the step has taken effect. False where none is left."""
         wanted = self.open[number].bit
         seen, kept = {}, {}
-        waiting = [(state, done) for state, sets in self.states.items() for done in sets]
+        waiting = [(state, done) for (state, _), sets in self.states.items() for done in sets]
         while waiting:
             state, done = waiting.pop()
             done = self._with_reads(state, done)
@@ -248,10 +260,12 @@ class _Checker:
 
     def _close(self, number, kept):
         """The answered step is in all sets: its bit goes."""
-        bit = self.open.pop(number).bit
+        closed = self.open.pop(number)
+        bit = closed.bit
         self.reads &= ~bit
+        self.seers[closed.step.needs] &= ~bit
         self.states = {}
-        for state, sets in kept.items():
+        for (state, _), sets in kept.items():
             for done in sets:
                 self._add(self.states, state, done & ~bit)
         for opened in self.open.values():
@@ -309,22 +323,28 @@ def _explain(checker, steps, number):
     start = min(step.operation.invoked for step in steps)
     near = [step.operation for step in steps if step.operation.invoked <= culprit.answered]
     near = sorted(near, key=lambda operation: operation.invoked)[-25:]
-    held = ", ".join(sorted(str(state) for state in checker.states))
+    held = ", ".join(sorted({str(state) for state, _ in checker.states}))
     return "\n".join(["not linearizable: there is no moment for", describe(culprit, start),
                       f"the path held: {held[:400]}", "the operations before its answer:",
                       *(describe(operation, start) for operation in near)])
 
 
-def find_violation(steps, initial=ABSENT):
-    """None where the steps are linearizable, else an explanation."""
-    checker = _Checker(initial)
-    steps = list(_simplified(steps))
+def _find_misfit(steps, initial, foresight):
+    checker = _Checker(initial, steps, foresight)
     for _, is_answer, number in _events(steps):
         if not is_answer:
             checker.invoke(number, steps[number])
         elif not checker.answer(number):
             return _explain(checker, steps, number)
     return None
+
+
+def find_violation(steps, initial=ABSENT):
+    """None where the steps are linearizable, else an explanation."""
+    steps = list(_simplified(steps))
+    if _find_misfit(steps, initial, foresight=True) is None:  # the faster way
+        return None
+    return _find_misfit(steps, initial, foresight=False)  # it tells who was the first to see it
 
 
 def check_paths(paths, operations):
