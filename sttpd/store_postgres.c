@@ -343,8 +343,7 @@ static bool open_database(struct pg_store *pg, char *error, size_t capacity)
     if (conn == NULL)
         return refuse(error, capacity, reason);
     pg->up = 1;
-    pg_link_adopt(&pg->links[0], conn);
-    return true;
+    return pg_link_adopt(&pg->links[0], conn) || refuse(error, capacity, PG_NO_ROOM);
 }
 
 static bool make_links(struct pg_store *pg, const struct store_settings *settings)
@@ -434,7 +433,7 @@ bool store_postgres_open(const struct store_settings *settings, store **opened, 
         return refuse(error, capacity, strerror(ENOMEM));
     bool is_made = make(pg, settings);
     if (!is_made)
-        refuse(error, capacity, "out of memory or descriptors");
+        refuse(error, capacity, PG_NO_ROOM);
     bool is_open = is_made && check_conninfo(pg->profile.conninfo, error, capacity) &&
                    open_database(pg, error, capacity);
     if (is_open && !pg->profile.notifies)

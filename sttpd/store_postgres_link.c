@@ -221,15 +221,17 @@ static bool watch(struct pg_link *link)
     return link->socket != -1 && event_add(&link->readable, NULL) == 0;
 }
 
-void pg_link_adopt(struct pg_link *link, PGconn *conn)
+bool pg_link_adopt(struct pg_link *link, PGconn *conn)
 {
     link->conn = conn;
     link->is_broken = false;
     link->is_waiting = false;
     link->work = NULL;
     PQsetNoticeReceiver(conn, notice, link);
-    if (!watch(link))
-        pg_link_lose(link);
+    if (watch(link))
+        return true;
+    pg_link_close(link);
+    return false;
 }
 
 void pg_link_close(struct pg_link *link)

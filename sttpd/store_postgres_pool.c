@@ -1,6 +1,8 @@
 /* Connections that come and go, and operations that wait for them. One connection is made at a
  * time, with pauses that grow while it fails, up to a cap, and are drawn at random so that servers
  * do not come back together. */
+#include <stdio.h>
+
 #include "sttpd/store_postgres_private.h"
 
 enum { FIRST_DELAY = 50, MAX_DELAY = 2000 /* ms */, TICK = 50000 /* microseconds */ };
@@ -64,6 +66,10 @@ void pg_connected(struct pg_store *pg)
     if (link == NULL || !pg_connector_take(pg->connector, &conn, error, sizeof error))
         return;
     pg->connecting = NULL;
+    if (conn != NULL && !pg_link_adopt(link, conn)) {
+        snprintf(error, sizeof error, PG_NO_ROOM);
+        conn = NULL;
+    }
     if (conn == NULL) {
         tell_failure(pg, error);
         retry_later(pg);
@@ -75,8 +81,7 @@ void pg_connected(struct pg_store *pg)
         pg->up++;
         pg->is_away = false;
     }
-    pg_link_adopt(link, conn);
-    if (link->kind == PG_LINK_WATCH && link->conn != NULL)
+    if (link->kind == PG_LINK_WATCH)
         pg_watch_start(link);
     pg_connect_next(pg);
 }

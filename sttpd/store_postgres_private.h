@@ -208,8 +208,10 @@ struct pg_link {
     unsigned commit;       /* the index of the COMMIT; UINT_MAX: the work has none */
 };
 
-/* Takes a session. */
-void pg_link_adopt(struct pg_link *link, PGconn *conn);
+#define PG_NO_ROOM "out of memory or descriptors"
+
+/* Takes a session. False where memory or descriptors are out: then it is closed. */
+bool pg_link_adopt(struct pg_link *link, PGconn *conn);
 
 /* Begins a work: statements follow, then pg_link_go. */
 void pg_link_begin(struct pg_link *link, const struct pg_work *work);

@@ -1,5 +1,6 @@
 /* What libpq or the network does wrong: calls of libpq that fail, connections that end at a moment
  * of the test's choice, memory that is out. The server is a real one. */
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "store_postgres_support.h"
@@ -74,6 +75,20 @@ int __wrap_PQconsumeInput(PGconn *conn);
 int __wrap_PQconsumeInput(PGconn *conn)
 {
     return fails(CONSUME) ? 0 : __real_PQconsumeInput(conn);
+}
+
+static atomic_bool are_descriptors_out;
+static atomic_int duplicates; /* that were asked for meanwhile */
+
+int __real_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, int argument);
+int __wrap_fcntl(int fd, int command, int argument)
+{
+    if (!atomic_load(&are_descriptors_out))
+        return __real_fcntl(fd, command, argument);
+    atomic_fetch_add(&duplicates, 1);
+    errno = EMFILE;
+    return -1;
 }
 
 static atomic_int calloc_fails; /* so many of the store's next ones */
@@ -257,6 +272,21 @@ START_TEST(no_memory)
             ck_assert_uint_gt(strlen(error), 0);
         ck_assert(i > 1 || !is_open);
     }
+}
+END_TEST
+
+/* A session that cannot be watched is none: the next is made after a pause. */
+START_TEST(no_descriptors)
+{
+    atomic_store(&are_descriptors_out, true);
+    sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = "
+        "'sttpd'");
+    ck_assert_int_eq(result_of(SHOW, "/d/f", NULL), STORE_UNAVAILABLE);
+    atomic_store(&are_descriptors_out, false);
+    ck_assert_int_ge(atomic_load(&duplicates), 2);
+    ck_assert_int_lt(atomic_load(&duplicates), 50);
+    while (result_of(SHOW, "/d/f", NULL) != STORE_DONE)
+        sql("SELECT pg_sleep(0.01)");
 }
 END_TEST
 
@@ -462,6 +492,7 @@ int main(void)
     tcase_add_test(one, rolled_back);
     tcase_add_test(one, reads_go_on);
     tcase_add_test(one, no_memory);
+    tcase_add_test(one, no_descriptors);
     tcase_add_test(one, no_memory_for_events);
     tcase_add_test(one, cut_again_and_again);
     tcase_add_test(one, verdicts);
