@@ -38,21 +38,24 @@ static void wake(struct sq_checkpointer *checkpointer)
     pthread_mutex_unlock(&checkpointer->lock);
 }
 
-/* A sync of STORE_DURABILITY_INTERVAL has failed: it is told, and done again. */
-static void note_failure(struct sq_checkpointer *checkpointer, struct sq_connection *connection)
+/* A sync has failed: it is done again, and told where STORE_DURABILITY_INTERVAL promises it. */
+static void note_failure(struct store_sqlite *sqlite, struct sq_connection *connection)
 {
+    struct sq_checkpointer *checkpointer = &sqlite->checkpointer;
     int error = sq_log_errno(connection);
 
     atomic_store(&checkpointer->is_torn, true);
     atomic_store(&checkpointer->changed, true);
-    atomic_store(&checkpointer->failure, error != 0 ? error : EIO);
+    if (sqlite->durability == STORE_DURABILITY_INTERVAL)
+        atomic_store(&checkpointer->failure, error != 0 ? error : EIO);
 }
 
-/* The kernel tells of what it has lost but once, whoever syncs. */
+/* The kernel tells of what it has lost but once, whoever syncs. (Where each commit syncs, the one
+ * that failed is written anew by the next, and what counts in the log is on disk.) */
 static void note_copy(struct store_sqlite *sqlite, struct sq_connection *connection, int code)
 {
-    if (sqlite->durability == STORE_DURABILITY_INTERVAL && code == SQLITE_IOERR_FSYNC)
-        note_failure(&sqlite->checkpointer, connection);
+    if (sqlite->durability != STORE_DURABILITY_ALWAYS && code == SQLITE_IOERR_FSYNC)
+        note_failure(sqlite, connection);
 }
 
 void sq_checkpoint_if_due(struct store_sqlite *sqlite)
@@ -94,9 +97,11 @@ static bool write_again(struct sq_connection *connection, sqlite3_file *log)
     return is_done;
 }
 
-/* For STORE_DURABILITY_INTERVAL: syncs the log as SQLite does it for each commit otherwise. */
-static void sync_log(struct sq_checkpointer *checkpointer)
+/* Syncs the log as SQLite does it for each commit otherwise: for STORE_DURABILITY_INTERVAL, and
+ * where it is torn. */
+static void sync_log(struct store_sqlite *sqlite)
 {
+    struct sq_checkpointer *checkpointer = &sqlite->checkpointer;
     struct sq_connection *connection = &checkpointer->connection;
     sqlite3_file *log = sq_log_file(connection);
 
@@ -105,7 +110,7 @@ static void sync_log(struct sq_checkpointer *checkpointer)
     bool was_torn = atomic_load(&checkpointer->is_torn);
     if (log == NULL || (was_torn && !write_again(connection, log)) ||
         log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK)
-        note_failure(checkpointer, connection);
+        note_failure(sqlite, connection);
     else if (was_torn)
         atomic_store(&checkpointer->is_torn, false);
 }
@@ -116,15 +121,23 @@ static bool may_copy(struct sq_checkpointer *checkpointer)
     return checkpointer->wanted && !atomic_load(&checkpointer->is_torn);
 }
 
-/* Waits for something to do; false at the end. The lock is held. */
-static bool wait_for_work(struct sq_checkpointer *checkpointer, bool syncs)
+static bool is_to_sync(const struct store_sqlite *sqlite)
 {
+    return sqlite->durability == STORE_DURABILITY_INTERVAL ||
+           atomic_load(&sqlite->checkpointer.is_torn);
+}
+
+/* Waits for something to do; false at the end. The lock is held. */
+static bool wait_for_work(struct store_sqlite *sqlite)
+{
+    struct sq_checkpointer *checkpointer = &sqlite->checkpointer;
     struct timespec until = sq_time_in(1000);
     int waited = 0;
 
     while (!may_copy(checkpointer) && !checkpointer->stopping && waited == 0)
-        waited = syncs ? pthread_cond_timedwait(&checkpointer->wake, &checkpointer->lock, &until)
-                       : pthread_cond_wait(&checkpointer->wake, &checkpointer->lock);
+        waited = is_to_sync(sqlite)
+                     ? pthread_cond_timedwait(&checkpointer->wake, &checkpointer->lock, &until)
+                     : pthread_cond_wait(&checkpointer->wake, &checkpointer->lock);
     return !checkpointer->stopping;
 }
 
@@ -166,20 +179,19 @@ static void *work(void *argument)
 {
     struct store_sqlite *sqlite = argument;
     struct sq_checkpointer *checkpointer = &sqlite->checkpointer;
-    bool syncs = sqlite->durability == STORE_DURABILITY_INTERVAL;
 
     pthread_setname_np(pthread_self(), "store log");
     pthread_mutex_lock(&checkpointer->lock);
-    while (wait_for_work(checkpointer, syncs)) {
+    while (wait_for_work(sqlite)) {
         pthread_mutex_unlock(&checkpointer->lock);
-        if (syncs)
-            sync_log(checkpointer);
+        if (is_to_sync(sqlite))
+            sync_log(sqlite);
         copy_if_wanted(sqlite);
         pthread_mutex_lock(&checkpointer->lock);
     }
     pthread_mutex_unlock(&checkpointer->lock);
-    if (syncs)
-        sync_log(checkpointer);
+    if (is_to_sync(sqlite))
+        sync_log(sqlite);
     return NULL;
 }
 
@@ -215,4 +227,7 @@ void sq_checkpointer_stop(struct store_sqlite *sqlite)
     pthread_mutex_unlock(&checkpointer->lock);
     pthread_join(checkpointer->thread, NULL);
     checkpointer->started = false;
+    /* The last connection that is closed copies the log, unless that is torn. */
+    if (atomic_load(&checkpointer->is_torn))
+        sqlite3_db_config(sqlite->writer.connection.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 }

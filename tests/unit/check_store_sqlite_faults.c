@@ -178,25 +178,30 @@ static int writes_to(enum vfs_file file)
     return atomic_load(&vfs.counts[VFS_WRITE][file]);
 }
 
+static off_t size_of_log(void)
+{
+    char log[sizeof fixture.path + 8];
+    struct stat status;
+    snprintf(log, sizeof log, "%s-wal", fixture.path);
+    ck_assert_int_eq(stat(log, &status), 0);
+    return status.st_size;
+}
+
 /* Where a sync has failed the kernel takes for written what is not: it is written again before the
  * next sync, without a change that would ask for one, until that is good. */
 START_TEST(interval_again)
 {
-    char log[sizeof fixture.path + 8];
-    struct stat status;
     open_durability(STORE_DURABILITY_INTERVAL);
     vfs_arm(VFS_SYNC, VFS_LOG, 1, 1000, SQLITE_IOERR_FSYNC, EIO);
     ck_assert_int_eq(result_of(CREATE, "/b", "x"), STORE_DONE);
     wait_for_index();
     while (atomic_load(&self()->checkpointer.failure) == 0)
         sched_yield();
-    snprintf(log, sizeof log, "%s-wal", fixture.path);
-    ck_assert_int_eq(stat(log, &status), 0);
     /* The next sync may follow what was written before this look, the one after it does not. */
     int writes = writes_to(VFS_LOG), syncs = log_syncs();
     while (log_syncs() < syncs + 2)
         sched_yield();
-    ck_assert_int_ge(writes_to(VFS_LOG) - writes, (int)(status.st_size / 16384) + 1);
+    ck_assert_int_ge(writes_to(VFS_LOG) - writes, (int)(size_of_log() / 16384) + 1);
     vfs_disarm();
     while (atomic_load(&self()->checkpointer.is_torn))
         sched_yield();
@@ -208,6 +213,15 @@ START_TEST(interval_again)
     ck_assert_str_eq(run(LIST, "/", NULL).contents, "a, b, c");
 }
 END_TEST
+
+static void want_copy(void)
+{
+    struct sq_checkpointer *checkpointer = &self()->checkpointer;
+    pthread_mutex_lock(&checkpointer->lock);
+    checkpointer->wanted = true;
+    pthread_cond_signal(&checkpointer->wake);
+    pthread_mutex_unlock(&checkpointer->lock);
+}
 
 /* What is lost when the log is synced before it is copied is told, too; and it is copied when it
  * has been written again. */
@@ -221,10 +235,7 @@ START_TEST(interval_copying)
         sched_yield();
     int written = writes_to(VFS_LOG), copied = writes_to(VFS_DATABASE);
     vfs_arm(VFS_SYNC, VFS_LOG, 1, 1, SQLITE_IOERR_FSYNC, EIO);
-    pthread_mutex_lock(&checkpointer->lock);
-    checkpointer->wanted = true;
-    pthread_cond_signal(&checkpointer->wake);
-    pthread_mutex_unlock(&checkpointer->lock);
+    want_copy();
     while (!atomic_load(&checkpointer->finish) && atomic_load(&checkpointer->failure) == 0)
         sched_yield();
     ck_assert(vfs_disarm());
@@ -242,6 +253,57 @@ START_TEST(no_durability)
     int before = log_syncs();
     ck_assert_int_eq(result_of(CREATE, "/b", "x"), STORE_DONE);
     ck_assert_int_eq(log_syncs(), before);
+}
+END_TEST
+
+/* Without a sync of interval nobody hears of what was lost, but that is not copied either before it
+ * was written again. `_i`: it is lost when the thread copies the log, or the writer. */
+START_TEST(no_durability_copying)
+{
+    enum { CHANGES = 200 };
+    char path[16];
+    open_durability(STORE_DURABILITY_NONE);
+    for (int i = 0; i < CHANGES; i++) {
+        snprintf(path, sizeof path, "/n%d", i);
+        ck_assert_int_eq(result_of(CREATE, path, "x"), STORE_DONE);
+    }
+    wait_for_index();
+    int written = writes_to(VFS_LOG), copied = writes_to(VFS_DATABASE);
+    vfs_arm(VFS_SYNC, VFS_LOG, 1, 1, SQLITE_IOERR_FSYNC, EIO);
+    if (_i == 0)
+        want_copy();
+    else
+        atomic_store(&self()->checkpointer.finish, true);
+    ck_assert_int_eq(result_of(UPDATE, "/a", "newer"), STORE_DONE);
+    while (!vfs_has_failed())
+        sched_yield();
+    ck_assert_int_eq(result_of(UPDATE, "/a", "newest"), STORE_DONE); /* the writer has noted it */
+    want_copy();
+    while (writes_to(VFS_DATABASE) == copied)
+        sched_yield();
+    ck_assert_int_gt(writes_to(VFS_LOG) - written, (int)(size_of_log() / 16384));
+    ck_assert(vfs_disarm());
+}
+END_TEST
+
+/* What is torn when the store is closed stays as it is: half of the copy would be the end of the
+ * database where the machine crashes meanwhile. */
+START_TEST(closed_while_it_is_torn)
+{
+    open_durability(STORE_DURABILITY_INTERVAL);
+    ck_assert_int_eq(result_of(CREATE, "/b", "x"), STORE_DONE);
+    wait_for_index();
+    leave();
+    int copied = writes_to(VFS_DATABASE);
+    vfs_arm(VFS_WRITE, VFS_LOG, 1, 1000, SQLITE_IOERR_WRITE, EIO); /* so it is not written again */
+    atomic_store(&self()->checkpointer.is_torn, true);
+    atomic_store(&self()->checkpointer.changed, true);
+    ck_assert_int_eq(fixture.store->close(fixture.store), EIO);
+    fixture.store = NULL;
+    ck_assert(vfs_disarm());
+    ck_assert_int_eq(writes_to(VFS_DATABASE), copied);
+    open_store();
+    ck_assert_str_eq(run(LIST, "/", NULL).contents, "a, b");
 }
 END_TEST
 
@@ -388,7 +450,9 @@ int main(void)
     tcase_add_test(tests, interval);
     tcase_add_test(tests, interval_again);
     tcase_add_test(tests, interval_copying);
+    tcase_add_test(tests, closed_while_it_is_torn);
     tcase_add_test(tests, no_durability);
+    tcase_add_loop_test(tests, no_durability_copying, 0, 2);
     tcase_add_loop_test(tests, copying_fails, 0, 2);
     tcase_add_loop_test(tests, every_call_fails_once, 0, 2);
     tcase_add_test(tests, open_fails);
