@@ -148,13 +148,15 @@ def is_blind(step):
 class _Checker:
     """The configurations that are possible: for each content of the register and each set of other
     changes than the optional ones, the sets of steps that have taken effect, of those that are open
-    or optional. Of two sets one makes the other
-    superfluous when it has used no more optional steps, the same of the other changes, and no
-    fewer reads. Optional steps that do the same are used in the order in which they came.
+    or optional. Of two sets one makes the other superfluous when it has used no more optional
+    steps, the same of the other changes, and no fewer reads. Optional steps that do the same are
+    used in the order in which they came.
 
-    A text is written once: where there is foresight, nothing else takes its place while somebody has
-    yet to see it. An UPDATE whose text nobody saw is as good as a read: it is in nobody's way where it stands just
-    before another change of a text, or behind a text that nobody saw either."""
+    A text is written once: where there is foresight, nothing else takes its place while somebody
+    has yet to see it. That may leave out too much where a history is not of such texts, so who finds
+    no order with it looks again without. An UPDATE whose text nobody saw is as good as a read: it is
+    in nobody's way where it stands just before another change of a text, or behind a text that
+    nobody saw either."""
 
     def __init__(self, initial, steps, foresight):
         self.open = {}

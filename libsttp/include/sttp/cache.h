@@ -92,8 +92,9 @@ typedef struct sttp_cache_options {
     size_t counters;  /* of changes, for what they make untrue: 20 bytes each. Paths share them by
                          hash, so that a change also ends what sttp_cache_lease_holds says of other
                          paths: after as many changes as there are counters, of two answers in
-                         three. (What the cache itself keeps is not ended by that.) Raised to a
-                         power of two; at most 2^24; default 4,096, and no fewer */
+                         three. (Of what the cache itself keeps that ends only what is not there, and
+                         only where directories are made or deleted.) Raised to a power of two; at
+                         most 2^24; default 4,096, and no fewer */
 } sttp_cache_options;
 
 /* Makes an empty cache. STTP_OK, STTP_ERR_MEMORY, STTP_ERR_SYSTEM with errno set where the system
