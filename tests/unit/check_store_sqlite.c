@@ -408,15 +408,6 @@ START_TEST(queue_is_bounded)
 }
 END_TEST
 
-static off_t size_of_log(void)
-{
-    char log[sizeof fixture.path + 8];
-    struct stat status;
-    snprintf(log, sizeof log, "%s-wal", fixture.path);
-    ck_assert_int_eq(stat(log, &status), 0);
-    return status.st_size;
-}
-
 /* A machine that has much to do may give the thread that copies the log no time for a while. */
 static void wait_for_copy(void)
 {

@@ -178,15 +178,6 @@ static int writes_to(enum vfs_file file)
     return atomic_load(&vfs.counts[VFS_WRITE][file]);
 }
 
-static off_t size_of_log(void)
-{
-    char log[sizeof fixture.path + 8];
-    struct stat status;
-    snprintf(log, sizeof log, "%s-wal", fixture.path);
-    ck_assert_int_eq(stat(log, &status), 0);
-    return status.st_size;
-}
-
 /* Where a sync has failed the kernel takes for written what is not: it is written again before the
  * next sync, without a change that would ask for one, until that is good. */
 START_TEST(interval_again)

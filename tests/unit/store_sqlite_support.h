@@ -60,6 +60,15 @@ static inline void close_store(void)
     fixture.store = NULL;
 }
 
+static inline off_t size_of_log(void)
+{
+    char log[sizeof fixture.path + 8];
+    struct stat status;
+    snprintf(log, sizeof log, "%s-wal", fixture.path);
+    ck_assert_int_eq(stat(log, &status), 0);
+    return status.st_size;
+}
+
 static inline void leave(void)
 {
     sqlite3_close(fixture.direct);
