@@ -359,8 +359,8 @@ START_TEST(test_minimum)
     hear_nothing(fds[0]);
     hear_nothing(fds[1]);
     close(fds[0]);
-    pass_time(1000); /* nothing was ever answered: it waits */
     turns();
+    pass_time(1000); /* nothing was ever answered: it waits */
     fds[0] = accept_peer();
     close(fds[0]);
     close(fds[1]);

@@ -58,6 +58,7 @@ START_TEST(test_late_answer)
     ck_assert_uint_eq(counts().abandoned, 2);
     ck_assert_uint_eq(counts().in_flight, 1);
     r[3] = show("/c");
+    pass_time(400); /* it waits to connect again */
     other = accept_peer();
     hear(other, "SHOW /c\n");
     say(fd, "200 /a OK\nlate\n200 /a OK\nlate\n200 /b OK\nb\n");
